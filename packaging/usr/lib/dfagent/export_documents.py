@@ -1,0 +1,486 @@
+#!/usr/bin/env python3
+"""Writes the documents that psort would send to OpenSearch for Timesketch to a file.
+
+    export_documents.py STORE.plaso OUTPUT.jsonl --receipt RECEIPT.json
+
+This runs Plaso's own psort with its output module opensearch_ts, in this process.
+Only the client that would speak to the server is replaced, by one that writes every
+document as one line of JSON. A document is therefore what Timesketch would have
+received, in psort's order and without the duplicates that psort leaves out, except
+
+- it has no __ts_timeline_id, which belongs to one import, not to the event;
+- text that is not Unicode (lone surrogates, which stand for undecodable bytes in file
+  names) is written as \\uXXXX escapes, where opensearch-py would send invalid UTF-8;
+- NaN and infinities, for which JSON has no number, are the strings "NaN", "Infinity"
+  and "-Infinity".
+
+The output is complete if, and only if, the exit code is 0 and the receipt is there; it
+is written last. On failure the exit code is 1, with one sentence on standard error; an
+output that was begun stays. Beside the output, psort's warnings go to OUTPUT.log.gz.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import math
+import os
+import re
+import sys
+import tempfile
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+# psort insists on a timeline identifier other than 0. It is left out of the documents.
+_TIMELINE_IDENTIFIER = 1
+
+_LONGEST_SENTENCE = 400
+
+
+class ExportError(Exception):
+    """The documents cannot be exported; the text is a sentence for a person.
+
+    psort carries on after a ValueError or an OpenSearchException of its client and loses
+    up to a thousand documents, so this must be neither.
+    """
+
+
+class DocumentFile:
+    """A file of documents, and what was written to it.
+
+    Attributes:
+        documents (int): number of documents.
+        escaped_surrogates (int): documents with text that is not Unicode.
+        replaced_numbers (int): numbers that JSON does not have.
+        first (tuple[int, str]): earliest timestamp and its date and time, or None.
+        last (tuple[int, str]): latest timestamp and its date and time, or None.
+    """
+
+    def __init__(self, file_object, convert):
+        """Initializes a document file.
+
+        Args:
+            file_object (file): binary file to write to.
+            convert (function): makes something of a value of a type that JSON does not
+                have, or raises; opensearch-py's own.
+        """
+        self.documents = 0
+        self.escaped_surrogates = 0
+        self.replaced_numbers = 0
+        self.first = None
+        self.last = None
+        self._convert = convert
+        self._file_object = file_object
+        # The form that opensearch-py gives its documents.
+        self._encode = json.JSONEncoder(
+            ensure_ascii=False,
+            allow_nan=False,
+            separators=(",", ":"),
+            default=self._convert_finite,
+        ).encode
+
+    def write(self, document):
+        """Writes a document.
+
+        Args:
+            document (dict[str, object]): the document.
+
+        Raises:
+            ExportError: if the document cannot be written.
+        """
+        document.pop("__ts_timeline_id", None)
+        try:
+            self._file_object.write(self._serialize(document) + b"\n")
+        except OSError as exception:
+            raise ExportError(f"write the documents: {exception.strerror}") from exception
+        # Whatever a value of an unforeseen type raises must not reach psort as it is.
+        except Exception as exception:
+            raise ExportError(
+                f"write document {self.documents + 1} ({document.get('data_type')!s}, "
+                f"{document.get('datetime')!s}): {exception!s}"
+            ) from exception
+
+        self.documents += 1
+
+        timestamp = document.get("timestamp")
+        if isinstance(timestamp, int):
+            if self.first is None or timestamp < self.first[0]:
+                self.first = (timestamp, document.get("datetime"))
+            if self.last is None or timestamp >= self.last[0]:
+                self.last = (timestamp, document.get("datetime"))
+
+    def _serialize(self, document):
+        """Serializes a document.
+
+        Args:
+            document (dict[str, object]): the document.
+
+        Returns:
+            bytes: one line of JSON without its end.
+        """
+        try:
+            text = self._encode(document)
+        except ValueError:
+            # Looking at every number of every document would cost more than coming
+            # back for the rare one. Another ValueError comes again below.
+            text = self._encode(self._finite(document))
+
+        try:
+            return text.encode("utf-8")
+        except UnicodeEncodeError:
+            self.escaped_surrogates += 1
+            # In JSON text these can only be inside strings, where the escape is the
+            # same character.
+            text = _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+            return text.encode("utf-8")
+
+    def _convert_finite(self, value):
+        """Converts a value of a type that JSON does not have.
+
+        Args:
+            value (object): the value.
+
+        Returns:
+            object: a value that can be serialized.
+        """
+        return self._finite(self._convert(value))
+
+    def _finite(self, value):
+        """Replaces the numbers that JSON does not have.
+
+        Args:
+            value (object): the value.
+
+        Returns:
+            object: the value with strings in place of these numbers.
+        """
+        if isinstance(value, float) and not math.isfinite(value):
+            self.replaced_numbers += 1
+            if math.isnan(value):
+                return "NaN"
+            return "Infinity" if value > 0 else "-Infinity"
+
+        if isinstance(value, dict):
+            return {self._finite(key): self._finite(item) for key, item in value.items()}
+
+        if isinstance(value, (list, tuple)):
+            return [self._finite(item) for item in value]
+
+        return value
+
+
+class DocumentClient:
+    """Stands in for opensearchpy.OpenSearch, as far as Plaso's output module uses it."""
+
+    def __init__(self, document_file):
+        """Initializes a client.
+
+        Args:
+            document_file (DocumentFile): where the documents go.
+        """
+        self._document_file = document_file
+        self.indices = self
+
+    def exists(self, index):  # pylint: disable=unused-argument
+        """Says that the index is there, so that it is not created.
+
+        Args:
+            index (str): name of the index.
+
+        Returns:
+            bool: True.
+        """
+        return True
+
+    def bulk(self, body, **_):
+        """Writes the documents of a bulk request.
+
+        Args:
+            body (list[dict]): actions, each with its document after it.
+
+        Raises:
+            ExportError: if the request is not as expected or cannot be written.
+        """
+        actions, documents = body[0::2], body[1::2]
+        if len(actions) != len(documents) or any(list(a) != ["index"] for a in actions):
+            raise ExportError("understand what psort sends: this is not the psort it was made for")
+
+        for document in documents:
+            self._document_file.write(document)
+
+
+class Words(io.TextIOBase):
+    """Keeps the end of what psort says, in place of standard output and error."""
+
+    _MOST = 8192
+
+    def __init__(self):
+        """Initializes an output writer."""
+        super().__init__()
+        self._text = ""
+
+    def write(self, text):
+        """Keeps a text.
+
+        Args:
+            text (str): what psort says.
+
+        Returns:
+            int: number of characters.
+        """
+        self._text = (self._text + text)[-self._MOST :]
+        return len(text)
+
+    # The name that Plaso's own output writers have.
+    Write = write
+
+    def reason(self):
+        """Finds the reason for a failure.
+
+        Returns:
+            str: the reason.
+        """
+        lines = [line.strip() for line in self._text.splitlines() if line.strip()]
+        for line in lines:
+            if line.startswith("ERROR: "):
+                return line[len("ERROR: ") :]
+        return lines[-1] if lines else "it does not say why"
+
+
+class _Counters:
+    """Keeps the last of psort's status updates."""
+
+    def __init__(self):
+        """Initializes the counters."""
+        self.duplicates = None
+
+    def update(self, processing_status):
+        """Takes a status update.
+
+        Args:
+            processing_status (ProcessingStatus): the status.
+        """
+        if processing_status.events_status:
+            self.duplicates = processing_status.events_status.number_of_duplicate_events
+
+
+def _count_events(store):
+    """Counts the events in a storage file.
+
+    Args:
+        store (str): path of the storage file.
+
+    Returns:
+        int: number of events.
+
+    Raises:
+        ExportError: if this is not a storage file that can be read.
+    """
+    from plaso.containers import events
+    from plaso.storage import factory
+
+    # SQLite would create a file that is not there.
+    if not os.path.isfile(store):
+        raise ExportError(f"read {store}: no such file")
+
+    with open(store, "rb") as file_object:
+        if file_object.read(16) != b"SQLite format 3\0":
+            raise ExportError(f"read {store}: it is not a Plaso storage file")
+
+    reader = factory.StorageFactory.CreateStorageReaderForFile(store)
+    if not reader:
+        raise ExportError(f"read {store}: it is damaged, or not a Plaso storage file")
+
+    try:
+        return reader.GetNumberOfAttributeContainers(events.EventObject.CONTAINER_TYPE)
+    finally:
+        reader.Close()
+
+
+def _run_psort(store, folder, log, document_file, words):
+    """Runs psort.
+
+    Args:
+        store (str): path of the storage file.
+        folder (str): path of a folder to write temporary files to.
+        log (str): path of psort's log file.
+        document_file (DocumentFile): where the documents go.
+        words (Words): takes what psort says.
+
+    Returns:
+        int: number of events that psort left out as duplicates.
+
+    Raises:
+        ExportError: if psort cannot work with the storage file.
+    """
+    from plaso.cli import psort_tool
+    from plaso.output import shared_opensearch
+
+    client = DocumentClient(document_file)
+    shared_opensearch.opensearchpy.OpenSearch = lambda *_, **__: client
+
+    counters = _Counters()
+    # psort's script is not used: after this, it only asks whether the release is old and
+    # turns some, but not all, errors into words.
+    tool = psort_tool.PsortTool(output_writer=words)
+    # A warning, of an encoding of ASCII for example, is no reason to wait for a person.
+    tool._WaitUserWarning = lambda: None  # pylint: disable=protected-access
+    # The engine forgets its counters at the end, but reports them just before.
+    tool._status_view.GetAnalysisStatusUpdateCallback = lambda: counters.update  # pylint: disable=protected-access
+
+    # The output module wants a file of mappings for the index that it will not create.
+    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".mappings-") as mappings:
+        mappings.write("{}\n")
+        mappings.flush()
+        arguments = ["--unattended", "--quiet", "--status_view", "none"]
+        arguments += ["--logfile", log, "--output_format", "opensearch_ts"]
+        arguments += ["--opensearch_mappings", mappings.name]
+        arguments += ["--timeline_identifier", str(_TIMELINE_IDENTIFIER), store]
+        try:
+            accepted = tool.ParseArguments(arguments)
+        # Plaso's parser of arguments ends the program when it does not know one.
+        except SystemExit:
+            accepted = False
+        if not accepted:
+            raise ExportError(f"run psort on {store}: {words.reason()}")
+
+    tool.ProcessStorage()
+
+    if counters.duplicates is None:
+        raise ExportError("learn from psort how many events are duplicates: it does not say")
+    return counters.duplicates
+
+
+def _write_receipt(path, receipt):
+    """Writes the receipt so that it is there as a whole or not at all.
+
+    Args:
+        path (str): path of the receipt.
+        receipt (dict[str, object]): the receipt.
+    """
+    with open(f"{path}.new", "w", encoding="utf-8") as file_object:
+        json.dump(receipt, file_object)
+        file_object.write("\n")
+        file_object.flush()
+        os.fsync(file_object.fileno())
+    os.replace(f"{path}.new", path)
+
+    descriptor = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def export(store, output, receipt, words):
+    """Exports the documents of a storage file.
+
+    Args:
+        store (str): path of the storage file.
+        output (str): path of the file of documents, which must not exist.
+        receipt (str): path of the receipt.
+        words (Words): takes what psort says.
+
+    Raises:
+        ExportError: if the documents cannot be exported.
+    """
+    try:
+        import opensearchpy.serializer
+        import plaso
+        import plaso.output.shared_opensearch
+    except ImportError as exception:
+        raise ExportError(f"start psort: {exception!s}") from exception
+
+    # SQLite sorts the events by time in a temporary file; where it would look for a
+    # place by itself, /var/tmp and /tmp, may be small or read-only.
+    folder = os.path.dirname(output)
+    os.environ["SQLITE_TMPDIR"] = folder
+
+    events = _count_events(store)
+
+    try:
+        # Not "w": a file that is there, or a link, is not ours to overwrite.
+        file_object = open(output, "xb", buffering=1024 * 1024)
+    except OSError as exception:
+        raise ExportError(f"create {output}: {exception.strerror}") from exception
+
+    with file_object:
+        convert = opensearchpy.serializer.JSONSerializer().default
+        document_file = DocumentFile(file_object, convert)
+        duplicates = _run_psort(store, folder, f"{output}.log.gz", document_file, words)
+
+        documents = document_file.documents
+        if documents + duplicates != events:
+            raise ExportError(
+                f"export all events: {documents} documents and {duplicates} duplicates "
+                f"came of {events} events"
+            )
+
+        file_object.flush()
+        os.fsync(file_object.fileno())
+
+    _write_receipt(
+        receipt,
+        {
+            "schema": 1,
+            "documents": documents,
+            "duplicates": duplicates,
+            "events": events,
+            "escaped_surrogates": document_file.escaped_surrogates,
+            "replaced_numbers": document_file.replaced_numbers,
+            "plaso": plaso.__version__,
+            "first": document_file.first and document_file.first[1],
+            "last": document_file.last and document_file.last[1],
+        },
+    )
+
+
+def _sentence(exception):
+    """Makes one printable line of an exception.
+
+    Args:
+        exception (Exception): the exception.
+
+    Returns:
+        str: the line.
+    """
+    text = str(exception)
+    if not isinstance(exception, ExportError):
+        # Others do not say what was being done, and sometimes nothing at all.
+        text = f"run psort: {type(exception).__name__}: {text}"
+    text = " ".join(text.split())[:_LONGEST_SENTENCE]
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def main():
+    """Exports the documents of the storage file named on the command line.
+
+    Returns:
+        int: exit code.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("store", help="Plaso storage file")
+    parser.add_argument("output", help="file to create, one document per line")
+    parser.add_argument("--receipt", required=True, help="file to write what was exported to")
+    options = parser.parse_args()
+
+    failure = None
+    # Absolute, so that no path begins with a dash and each has a folder.
+    paths = [os.path.abspath(p) for p in (options.store, options.output, options.receipt)]
+    # Whoever waits for one sentence is not to find it among all that psort prints.
+    words = Words()
+    with contextlib.redirect_stdout(words), contextlib.redirect_stderr(words):
+        try:
+            export(*paths, words)
+        except Exception as exception:  # pylint: disable=broad-except
+            failure = exception
+
+    if failure is not None:
+        print(f"export_documents: {_sentence(failure)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+//! The command line. Also read by build.rs, which makes man pages and completions from it, so it knows nothing
+//! of the rest of the program.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// From an attached disk to one searchable timeline.
+#[derive(Debug, Parser)]
+#[command(name = "dfagent", version, about, long_about = LONG, after_long_help = EXIT_CODES)]
+pub struct Cli {
+    /// Read this configuration file instead of /etc/dfagent
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const LONG: &str = "From an attached disk to one searchable timeline.\n\n\
+dfagent sets a disk read-only, mounts it without writing a sector, runs Plaso over it in a sandbox with a \
+collection filter made for Linux, and leaves a time-ordered timeline with a verdict and a custody manifest.";
+
+const EXIT_CODES: &str = "Exit codes:\n  \
+0   done and complete\n  \
+1   failed\n  \
+2   usage\n  \
+3   partial: something is missing and named\n  \
+4   agent not reachable\n  \
+5   needs an operator\n  \
+78  configuration";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a timeline of a disk, an image file or a folder
+    Process(ProcessArgs),
+    /// Check this machine and the configuration
+    Check(CheckArgs),
+    /// Check a job's files, and the evidence if it is there, against its manifest
+    Verify(VerifyArgs),
+    /// Parts that run in the sandbox
+    #[command(subcommand, hide = true)]
+    Inside(Inside),
+}
+
+/// Arguments of `process`.
+#[derive(Args, Debug)]
+#[command(after_long_help = EXIT_CODES)]
+pub struct ProcessArgs {
+    /// A block device, a raw image file, or a folder with the files of a Linux system
+    pub source: PathBuf,
+    /// Folder for the results; the job makes a folder of its own in it
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// Name of the case, kept in the manifest
+    #[arg(long, value_name = "NAME")]
+    pub case: Option<String>,
+    /// Print the result as JSON, and progress as plain lines
+    #[arg(long)]
+    pub json: bool,
+    /// Hash the whole source before and after, besides the sampled sectors
+    #[arg(long)]
+    pub full_hash: bool,
+    /// Plaso's parsers and plugins, separated by commas, instead of the built-in list
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub parsers: Option<Vec<String>>,
+    /// Collection filter file or folder, instead of the installed ones; may be given several times
+    #[arg(long, value_name = "PATH")]
+    pub filter: Vec<PathBuf>,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Debug)]
+#[command(after_long_help = EXIT_CODES)]
+pub struct CheckArgs {
+    /// Folder for results whose free space is checked
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub to: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Args, Debug)]
+#[command(after_long_help = EXIT_CODES)]
+pub struct VerifyArgs {
+    /// The manifest.json of a job
+    pub manifest: PathBuf,
+    /// The source, if it is somewhere else than it was
+    #[arg(long, value_name = "PATH")]
+    pub source: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Parts that run in the sandbox; not for people.
+#[derive(Debug, Subcommand)]
+pub enum Inside {
+    /// Limit this process and become the command
+    Launch {
+        /// Control group folder to join
+        #[arg(long)]
+        cgroup: Option<PathBuf>,
+        /// Process that must be the parent
+        #[arg(long)]
+        parent: i32,
+        /// Memory of each process in bytes
+        #[arg(long)]
+        data: u64,
+        /// Number of processes
+        #[arg(long)]
+        processes: u64,
+        /// Largest file in bytes
+        #[arg(long)]
+        file_size: u64,
+        /// The command
+        #[arg(last = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
+    /// Be the parent of the command
+    Guard {
+        /// The command
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Probe a source
+    Probe {
+        /// The source
+        source: PathBuf,
+        /// The answer
+        answer: PathBuf,
+    },
+    /// Take the census of a mounted filesystem
+    Census {
+        /// The mounted filesystem
+        root: PathBuf,
+        /// The question
+        request: PathBuf,
+        /// The folder for the answer
+        folder: PathBuf,
+    },
+    /// Summarise a storage file
+    Summary {
+        /// The storage file
+        store: PathBuf,
+        /// The list of entries it should cover
+        listing: PathBuf,
+        /// The path of the evidence
+        evidence: String,
+        /// The answer
+        answer: PathBuf,
+    },
+    /// Join documents into one timeline
+    Merge {
+        /// The timeline
+        #[arg(long)]
+        output: PathBuf,
+        /// The answer
+        #[arg(long)]
+        receipt: PathBuf,
+        /// The documents of each slice
+        inputs: Vec<PathBuf>,
+    },
+}

@@ -1,0 +1,86 @@
+//! How the program ends.
+
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::engine::{EngineError, SetupError};
+use crate::plaso::verdict::Level;
+
+/// The exit codes; `--help` and the README list them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: done and complete.
+    Complete,
+    /// 1: failed.
+    Failed,
+    /// 2: the command line is not understood.
+    Usage,
+    /// 3: something is missing, and it is named.
+    Partial,
+    /// 4: the agent cannot be reached.
+    Unreachable,
+    /// 5: a person has to do something first.
+    NeedsOperator,
+    /// 78: the configuration cannot be used (`EX_CONFIG` of sysexits.h).
+    Config,
+    /// Another code, passed on from a guarded program.
+    Passed(u8),
+}
+
+impl Exit {
+    /// The number.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Complete => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Partial => 3,
+            Self::Unreachable => 4,
+            Self::NeedsOperator => 5,
+            Self::Config => 78,
+            Self::Passed(code) => code,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+impl From<Level> for Exit {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Complete => Self::Complete,
+            Level::Partial => Self::Partial,
+            Level::Failed => Self::Failed,
+        }
+    }
+}
+
+/// Which code an error stands for.
+pub(super) fn for_error(error: &anyhow::Error) -> Exit {
+    if error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(SetupError::Config(_))) {
+        return Exit::Config;
+    }
+    match error.downcast_ref::<EngineError>() {
+        Some(error) if error.needs_operator() => Exit::NeedsOperator,
+        None if error.is::<SetupError>() => Exit::NeedsOperator,
+        _ => Exit::Failed,
+    }
+}
+
+/// An error and its causes in one line. Display texts start with what was tried and do not repeat their
+/// causes; transparent layers are said once.
+pub(super) fn chain(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = crate::printable::line(&cause.to_string(), 600);
+        if !parts.last().is_some_and(|last| last.ends_with(&text)) {
+            parts.push(text);
+        }
+    }
+    parts.join(": ")
+}

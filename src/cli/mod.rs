@@ -1,0 +1,36 @@
+//! The command line: one file a subcommand; errors become one sentence and an exit code here.
+
+pub mod args;
+mod check;
+mod exit;
+mod inside;
+mod process;
+mod progress;
+mod verify;
+
+pub use exit::Exit;
+
+use args::{Cli, Command};
+
+/// Runs a parsed command line and returns how to end.
+#[must_use]
+pub fn run(cli: Cli) -> Exit {
+    let config = cli.config.as_deref();
+    let result = match cli.command {
+        Command::Process(args) => process::run(&args, config),
+        Command::Check(args) => check::run(&args, config),
+        Command::Verify(args) => verify::run(&args),
+        Command::Inside(part) => return inside::run(part),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("dfagent: failed to {}", exit::chain(&error));
+        exit::for_error(&error)
+    })
+}
+
+/// A runtime on this very thread: the cages die with the thread that started them.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}

@@ -1,0 +1,201 @@
+//! Showing a job's progress: a bar on a terminal, plain lines elsewhere. Everything goes to standard error.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::engine::Progress;
+
+/// Shows what is heard until the other side is gone.
+pub(super) async fn show(mut heard: UnboundedReceiver<Progress>, plain: bool) {
+    let mut view: Box<dyn View + Send> = if std::io::stderr().is_terminal() && !plain {
+        Box::new(Bar::new())
+    } else {
+        Box::new(Lines {
+            started: Instant::now(),
+        })
+    };
+    while let Some(progress) = heard.recv().await {
+        view.take(&progress);
+    }
+    view.end();
+}
+
+trait View {
+    fn take(&mut self, progress: &Progress);
+    fn end(&mut self);
+}
+
+/// What is worth a line, without colour and without cursor movement.
+fn line(progress: &Progress) -> Option<String> {
+    Some(match progress {
+        Progress::Stage(text) => text.clone(),
+        Progress::Unread(text) => format!("not read: {text}"),
+        Progress::Planned {
+            slices,
+            bytes,
+            done,
+            ..
+        } => {
+            let before = if *done > 0 {
+                format!(", {done} done before")
+            } else {
+                String::new()
+            };
+            format!("{slices} slices, {} to read{before}", size(*bytes))
+        }
+        Progress::SliceDone {
+            name,
+            documents,
+            level,
+            ..
+        } => {
+            format!("slice {name}: {documents} events, {level}")
+        }
+        Progress::SliceStarted { .. } | Progress::SliceTick { .. } => return None,
+    })
+}
+
+struct Lines {
+    started: Instant,
+}
+
+impl View for Lines {
+    fn take(&mut self, progress: &Progress) {
+        if let Some(text) = line(progress) {
+            eprintln!("{:6.1} s  {text}", self.started.elapsed().as_secs_f64());
+        }
+    }
+
+    fn end(&mut self) {}
+}
+
+struct Bar {
+    bar: ProgressBar,
+    slices: usize,
+    done: usize,
+    documents: u64,
+    /// Events of the slices at work.
+    running: BTreeMap<String, u64>,
+    started: Instant,
+}
+
+impl Bar {
+    fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        let template = "{bar:24} {bytes}/{total_bytes}  {msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(500));
+        let started = Instant::now();
+        Self {
+            bar,
+            slices: 0,
+            done: 0,
+            documents: 0,
+            running: BTreeMap::new(),
+            started,
+        }
+    }
+
+    fn message(&self) -> String {
+        let events = self.documents + self.running.values().sum::<u64>();
+        let seconds = self.started.elapsed().as_secs_f64().max(0.1);
+        let rate = events as f64 / seconds;
+        let left = match (self.bar.position(), self.bar.length()) {
+            (done, Some(total)) if done > 0 && total > done => {
+                format!(
+                    "  about {} left",
+                    time(seconds * (total - done) as f64 / done as f64)
+                )
+            }
+            _ => String::new(),
+        };
+        format!(
+            "slice {}/{}  {events} events  {rate:.0}/s{left}",
+            self.done, self.slices
+        )
+    }
+}
+
+impl View for Bar {
+    fn take(&mut self, progress: &Progress) {
+        match progress {
+            Progress::Planned {
+                slices,
+                bytes,
+                done,
+                bytes_done,
+            } => {
+                (self.slices, self.done, self.started) = (*slices, *done, Instant::now());
+                self.bar.set_length(*bytes);
+                self.bar.set_position(*bytes_done);
+            }
+            Progress::SliceTick { name, events, .. } => {
+                self.running.insert(name.clone(), *events);
+            }
+            Progress::SliceDone {
+                name,
+                documents,
+                bytes,
+                ..
+            } => {
+                self.running.remove(name);
+                self.done += 1;
+                self.documents += documents;
+                self.bar.inc(*bytes);
+            }
+            _ => {}
+        }
+        if let Some(text) = line(progress) {
+            self.bar.println(text);
+        }
+        self.bar.set_message(self.message());
+    }
+
+    fn end(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Bytes for people, in units of 1024.
+pub(super) fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return if unit == "B" {
+                format!("{bytes} B")
+            } else {
+                format!("{value:.1} {unit}")
+            };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} TiB")
+}
+
+fn time(seconds: f64) -> String {
+    if seconds < 90.0 {
+        format!("{seconds:.0} s")
+    } else {
+        format!("{:.0} min", seconds / 60.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_are_short() {
+        assert_eq!(
+            [size(0), size(1023), size(1536), size(5 << 40)],
+            ["0 B", "1023 B", "1.5 KiB", "5.0 TiB"]
+        );
+        assert_eq!([time(89.0), time(600.0)], ["89 s", "10 min"]);
+    }
+}

@@ -1,0 +1,3 @@
+//! Bringing events to the analyst. `local`: files in the job's folder.
+
+pub mod local;

@@ -1,0 +1,290 @@
+//! The engine: one source on its way from opened to released.
+//!
+//! `process` drives one job with it; the worker will drive many. An engine holds what all jobs share:
+//! settings, Plaso, the cage and the places for slices that may run at once. A job's steps stand in
+//! [`job`], a slice's in [`slice`].
+
+pub mod filesystem;
+pub mod finish;
+pub mod job;
+pub mod planning;
+pub mod slice;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::cage::task::TaskError;
+use crate::cage::{Cage, CageError};
+use crate::config::{ConfigError, Settings, filters};
+use crate::durable::{self, FileError};
+use crate::evidence::source::SourceError;
+use crate::job::{JobError, Terms};
+use crate::manifest::PlasoRecord;
+use crate::plaso::install::{Plaso, PlasoError};
+use crate::plaso::verdict::Level;
+
+/// What all jobs share.
+#[derive(Debug)]
+pub struct Engine {
+    /// Settings.
+    pub settings: Settings,
+    /// Plaso.
+    pub plaso: Plaso,
+    /// The sandbox.
+    pub cage: Cage,
+    /// Filter files, name and text.
+    pub filters: Vec<(String, String)>,
+    /// Parsers and plugins.
+    pub parsers: Vec<String>,
+    /// Places for slices at work.
+    pub places: Arc<Semaphore>,
+}
+
+/// What a job is asked to do.
+#[derive(Clone, Debug)]
+pub struct JobRequest {
+    /// The source.
+    pub source: PathBuf,
+    /// The folder in which the job's folder is made.
+    pub output: PathBuf,
+    /// The case.
+    pub case: Option<String>,
+}
+
+/// What happens, for whoever shows it.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// A step of the job began.
+    Stage(String),
+    /// A region is not read, and why.
+    Unread(String),
+    /// The plan is made.
+    Planned {
+        /// Slices in all.
+        slices: usize,
+        /// Bytes in all.
+        bytes: u64,
+        /// Slices that an earlier run finished.
+        done: usize,
+        /// And their bytes.
+        bytes_done: u64,
+    },
+    /// A slice began.
+    SliceStarted {
+        /// Its name.
+        name: String,
+    },
+    /// A slice goes on.
+    SliceTick {
+        /// Its name.
+        name: String,
+        /// Events so far.
+        events: u64,
+        /// The file that is read, printable.
+        file: String,
+    },
+    /// A slice is finished.
+    SliceDone {
+        /// Its name.
+        name: String,
+        /// Documents.
+        documents: u64,
+        /// Bytes in its files.
+        bytes: u64,
+        /// Its verdict.
+        level: Level,
+    },
+}
+
+/// Where progress is told, and from where a stop comes.
+#[derive(Clone, Debug)]
+pub struct Talk {
+    /// Progress goes here.
+    pub progress: mpsc::UnboundedSender<Progress>,
+    /// True once somebody wants the job to stop in order.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Talk {
+    /// Tells; nobody listening is fine.
+    pub fn tell(&self, progress: Progress) {
+        drop(self.progress.send(progress));
+    }
+
+    /// Whether the job is to stop.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+}
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Settings or filter files.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Plaso.
+    #[error(transparent)]
+    Plaso(#[from] PlasoError),
+    /// The sandbox.
+    #[error(transparent)]
+    Cage(#[from] CageError),
+}
+
+/// Why a job did not come to an end.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The source cannot be used.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The job's folder cannot be used.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// A file of the job.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The sandbox.
+    #[error(transparent)]
+    Cage(#[from] CageError),
+    /// Reading the source.
+    #[error("read the source")]
+    Read(#[source] std::io::Error),
+    /// A system call on the way.
+    #[error("{operation}")]
+    System {
+        /// What was tried.
+        operation: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The folder holds a job with other terms.
+    #[error("go on with the job in {}: it was begun with {difference}; use the same again or another --to folder", folder.display())]
+    OtherTerms {
+        /// The folder.
+        folder: PathBuf,
+        /// What is different.
+        difference: String,
+    },
+    /// The source is not what it was when the job began.
+    #[error("go on with the job in {}: {difference}; the source changed, use another --to folder", folder.display())]
+    SourceChanged {
+        /// The folder.
+        folder: PathBuf,
+        /// What is different.
+        difference: String,
+    },
+    /// A task in the cage.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// Asked to stop.
+    #[error("finish the job: it was stopped; call the same command again to go on")]
+    Stopped,
+    /// The output folder's file system is nearly full.
+    #[error(
+        "finish the job: only {free_mib} MiB are free in the output folder, {reserve_mib} MiB are kept free; make room and call the same command again to go on"
+    )]
+    WorkFull {
+        /// Free.
+        free_mib: u64,
+        /// Wanted.
+        reserve_mib: u64,
+    },
+    /// The source went away.
+    #[error(
+        "finish the job: the source was detached while it was read; attach it and call the same command again to go on"
+    )]
+    Gone,
+}
+
+impl EngineError {
+    /// Whether a person can remove the cause.
+    #[must_use]
+    pub fn needs_operator(&self) -> bool {
+        match self {
+            Self::Source(error) => error.needs_operator(),
+            Self::Job(JobError::Taken { .. }) => true,
+            Self::OtherTerms { .. } | Self::SourceChanged { .. } => true,
+            Self::Stopped | Self::WorkFull { .. } | Self::Gone => true,
+            _ => false,
+        }
+    }
+}
+
+impl Engine {
+    /// Finds Plaso and the cage, and reads the filter files: those `given`, or the ones in force.
+    ///
+    /// # Errors
+    /// Something needed is missing or wrong.
+    pub async fn set_up(
+        settings: Settings,
+        parsers: Option<Vec<String>>,
+        given: &[PathBuf],
+    ) -> Result<Self, SetupError> {
+        let filters = filters::in_force(&settings.filter.directory, given)?;
+        let parsers = match parsers {
+            Some(parsers) => parsers,
+            None if settings.plaso.parsers.is_empty() => filters::built_in_parsers(),
+            None => settings.plaso.parsers.clone(),
+        };
+        let environment = &settings.plaso.environment;
+        let configured = (!environment.as_os_str().is_empty()).then_some(environment.as_path());
+        let plaso = Plaso::find(configured).await?;
+        let cage = Cage::find(&settings.cage.user, settings.cage_limits())?;
+        let places = Arc::new(Semaphore::new(settings.at_once()));
+        Ok(Self {
+            settings,
+            plaso,
+            cage,
+            filters,
+            parsers,
+            places,
+        })
+    }
+
+    /// What a timeline depends on besides the source.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        Terms {
+            plaso: self.plaso.versions.plaso,
+            parsers: self.parsers.clone(),
+            filter_sha256: self.filter_sha256(),
+        }
+    }
+
+    fn filter_sha256(&self) -> String {
+        let mut hasher = Sha256::new();
+        for (name, text) in &self.filters {
+            hasher.update(name);
+            hasher.update([0]);
+            hasher.update(text);
+            hasher.update([0]);
+        }
+        durable::hex(&hasher.finalize())
+    }
+
+    /// For the manifest.
+    #[must_use]
+    pub fn plaso_record(&self) -> PlasoRecord {
+        PlasoRecord {
+            version: self.plaso.versions.plaso.to_string(),
+            python: self.plaso.versions.python.clone(),
+            libfsxfs: self.plaso.versions.libfsxfs,
+            mode: "single_process".to_owned(),
+            parsers: self.parsers.clone(),
+            filter_sha256: self.filter_sha256(),
+            filters: self.filters.iter().map(|(name, _)| name.clone()).collect(),
+        }
+    }
+}
+
+/// The present, as RFC 3339 in UTC with whole seconds.
+#[must_use]
+pub fn now() -> String {
+    jiff::Timestamp::now()
+        .round(jiff::Unit::Second)
+        .map_or_else(|_| String::new(), |now| now.to_string())
+}

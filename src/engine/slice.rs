@@ -1,0 +1,437 @@
+//! One slice on its way: Plaso, summary, export, verdict, a finished folder.
+//!
+//! An extraction that hangs on a file is stopped and done again without that file; one that is broken off
+//! for any other reason leaves only a folder that nobody looks at again.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::statvfs::statvfs;
+
+use super::filesystem::system;
+use super::job::JobContext;
+use super::{EngineError, Progress, now};
+use crate::cage::command::inside;
+use crate::cage::task::{take_over, words};
+use crate::cage::{CageRequest, Caged, Ended};
+use crate::census::filter::{FilterType, document, exact_path};
+use crate::durable;
+use crate::evidence::plan::Reading;
+use crate::job::{DOCUMENTS, PlannedSlice};
+use crate::manifest::{FileRecord, SliceRecord, View};
+use crate::plaso::command::{
+    self, Extraction, FILTER, LOG, STORAGE, last_status, path_in_display_name, says_completed,
+};
+use crate::plaso::stall::{Patience, Sample, StallDetector};
+use crate::plaso::summary::{ExportReceipt, StoreSummary};
+use crate::plaso::verdict::{Level, SliceFacts, slice_verdict};
+use crate::printable::{self, EvidencePath};
+
+const SUMMARY: &str = "summary.json";
+const RECEIPT: &str = "receipt.json";
+/// The list of entries inside the cage.
+const LISTING: &str = "/listing";
+/// The export script inside the cage.
+const EXPORTER: &str = "/export_documents.py";
+const EXPORTER_TEXT: &str = include_str!("../../packaging/usr/lib/dfagent/export_documents.py");
+
+/// Runs of Plaso over one slice at the most, each leaving out one more file that it hangs on.
+const MOST_ATTEMPTS: u32 = 4;
+
+const MOST_ANSWER: u64 = 64 * 1024 * 1024;
+
+/// How often a running Plaso is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How one run of Plaso went.
+struct Extracted {
+    ended: Ended,
+    says_completed: bool,
+    hung: Option<Hung>,
+    cpu: Option<Duration>,
+}
+
+/// On what it hung.
+struct Hung {
+    file: String,
+    why: String,
+}
+
+/// A slice at work.
+pub(super) struct SliceRun<'a> {
+    job: &'a JobContext,
+    planned: &'a PlannedSlice,
+    view: &'a View,
+    attempt: PathBuf,
+    command: Vec<String>,
+    left_out: Vec<(String, String)>,
+}
+
+impl<'a> SliceRun<'a> {
+    pub(super) fn new(job: &'a JobContext, planned: &'a PlannedSlice) -> Result<Self, EngineError> {
+        let view = job.view(&planned.filesystem)?;
+        let plaso = &job.engine.plaso;
+        let command = command::extraction(&Extraction {
+            python: &plaso.python,
+            log2timeline: &plaso.log2timeline,
+            parsers: &job.engine.parsers,
+            time_zone: Some(&view.time_zone),
+            evidence: &view.path,
+            memory_bytes: job.engine.settings.cage_limits().memory_bytes,
+        });
+        let attempt = job.folder.running_slice(&planned.name);
+        Ok(Self {
+            job,
+            planned,
+            view,
+            attempt,
+            command,
+            left_out: Vec::new(),
+        })
+    }
+
+    /// Does the slice and returns the record of its finished folder.
+    pub(super) async fn run(mut self) -> Result<SliceRecord, EngineError> {
+        self.job.talk.tell(Progress::SliceStarted {
+            name: self.planned.name.clone(),
+        });
+        let mut attempts = 0;
+        let (begun, started, extracted) = loop {
+            attempts += 1;
+            let (begun, started) = (Instant::now(), now());
+            self.prepare()?;
+            let extracted = self.extract().await?;
+            if !self.job.source.still_present() {
+                return Err(EngineError::Gone);
+            }
+            let Some(hung) = &extracted.hung else {
+                break (begun, started, extracted);
+            };
+            let path = path_in_display_name(&hung.file, &self.view.path);
+            let known = path.is_some() && attempts < MOST_ATTEMPTS;
+            self.left_out
+                .push((path.unwrap_or(&hung.file).to_owned(), hung.why.clone()));
+            if !known {
+                break (begun, started, extracted);
+            }
+        };
+        let summary = self.summarise().await;
+        let receipt = match &summary {
+            Ok(summary)
+                if extracted.ended.is_success() && summary.completed && !summary.aborted =>
+            {
+                self.export().await
+            }
+            _ => Err("the extraction did not come to its end".to_owned()),
+        };
+        let record = self.judge(attempts, &started, &extracted, &summary, &receipt);
+        self.publish(record, begun).await
+    }
+
+    /// A fresh attempt folder with the slice's filter, less what was found to hang.
+    fn prepare(&self) -> Result<(), EngineError> {
+        durable::remove_folder(&self.attempt)?;
+        durable::make_folder(&self.attempt)?;
+        let plan = self.job.folder.at("plan").join(&self.planned.filter);
+        let mut filter = durable::read(&plan, MOST_ANSWER)?.unwrap_or_default();
+        let prefix = if self.view.reading == Reading::Mount {
+            self.view.path.as_str()
+        } else {
+            ""
+        };
+        let paths: Vec<String> = self
+            .left_out
+            .iter()
+            .map(|(path, _)| {
+                format!(
+                    "{prefix}{}",
+                    exact_path(&EvidencePath::new(path.as_bytes()))
+                )
+            })
+            .collect();
+        if !paths.is_empty() {
+            let about = "Plaso hung on these";
+            filter.extend(document(FilterType::Exclude, about, &paths).into_bytes());
+        }
+        durable::write(&self.attempt.join(FILTER), &filter)?;
+        let cage = &self.job.engine.cage;
+        cage.hand_over(&self.attempt)
+            .map_err(|error| system("hand a folder to the cage", error))
+    }
+
+    async fn extract(&self) -> Result<Extracted, EngineError> {
+        let engine = &self.job.engine;
+        let request = CageRequest {
+            name: self.planned.name.clone(),
+            program: self.command.clone(),
+            evidence: Some(self.job.evidence(&self.planned.filesystem)?),
+            attempt: self.attempt.clone(),
+            read_only: engine.plaso.read_only(),
+            data: Vec::new(),
+            time_limit: engine.settings.slice_limit(),
+        };
+        let mut caged = engine.cage.start(&request)?;
+        let patience = Patience {
+            idle: Duration::from_secs(engine.settings.plaso.idle_limit_seconds),
+            busy: Duration::from_secs(engine.settings.plaso.busy_limit_seconds),
+        };
+        let mut detector = StallDetector::new(patience);
+        let begun = Instant::now();
+        let mut looks = tokio::time::interval(LOOK);
+        let mut stop = self.job.talk.stop.clone();
+        let (ended, hung) = loop {
+            // Both arms may be dropped at any time: `wait` and `tick` and `wait_for` are cancel-safe.
+            tokio::select! {
+                ended = caged.wait() => break (ended, None),
+                _ = looks.tick() => {
+                    self.watch_space(&mut caged)?;
+                    if let Some(why) = self.look(&caged, &mut detector, begun.elapsed()) {
+                        caged.kill();
+                        let file = printable::line(detector.file(), 1000);
+                        break (caged.wait().await, Some(Hung { file, why }));
+                    }
+                }
+                () = stopped(&mut stop) => {
+                    self.stop(&mut caged).await;
+                    return Err(EngineError::Stopped);
+                }
+            }
+        };
+        let (says_completed, cpu) = (says_completed(&caged.output()), caged.cpu_time());
+        Ok(Extracted {
+            ended,
+            says_completed,
+            hung,
+            cpu,
+        })
+    }
+
+    /// Ends the run before the disk is full: Plaso would hang there.
+    fn watch_space(&self, caged: &mut Caged) -> Result<(), EngineError> {
+        let reserve = self.job.engine.settings.reserve_bytes();
+        match free_bytes(self.job.folder.path()) {
+            Some(free) if free < reserve => {
+                caged.kill();
+                let (free_mib, reserve_mib) = (free >> 20, reserve >> 20);
+                Err(EngineError::WorkFull {
+                    free_mib,
+                    reserve_mib,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn look(&self, caged: &Caged, detector: &mut StallDetector, now: Duration) -> Option<String> {
+        let storage = std::fs::symlink_metadata(self.attempt.join(STORAGE));
+        let status = last_status(&caged.output()).unwrap_or_default();
+        self.job.talk.tell(Progress::SliceTick {
+            name: self.planned.name.clone(),
+            events: status.events,
+            file: printable::line(&status.file, 200),
+        });
+        let storage_bytes = storage.map_or(0, |about| about.len());
+        detector.observe(
+            now,
+            Sample {
+                storage_bytes,
+                status,
+                cpu: caged.cpu_time(),
+            },
+        )
+    }
+
+    async fn stop(&self, caged: &mut Caged) {
+        caged.interrupt();
+        let grace = Duration::from_secs(self.job.engine.settings.plaso.stop_grace_seconds);
+        if tokio::time::timeout(grace, caged.wait()).await.is_err() {
+            tracing::warn!(
+                slice = self.planned.name,
+                "Plaso did not stop in time and was ended"
+            );
+            caged.kill();
+            caged.wait().await;
+        }
+    }
+
+    async fn summarise(&self) -> Result<StoreSummary, String> {
+        let attempt = |name: &str| format!("{}/{name}", inside::ATTEMPT);
+        let program = words(&[
+            inside::GUARD,
+            "inside",
+            "summary",
+            &attempt(STORAGE),
+            LISTING,
+            &self.view.path,
+            &attempt(SUMMARY),
+        ]);
+        let listing = self.job.folder.at("plan").join(&self.planned.listing);
+        self.helper(
+            "summary",
+            program,
+            vec![(listing, LISTING.to_owned())],
+            Vec::new(),
+        )
+        .await?;
+        self.answer(SUMMARY)
+    }
+
+    async fn export(&self) -> Result<ExportReceipt, String> {
+        let attempt = |name: &str| format!("{}/{name}", inside::ATTEMPT);
+        let plaso = &self.job.engine.plaso;
+        let program = words(&[
+            &plaso.python,
+            EXPORTER,
+            &attempt(STORAGE),
+            &attempt(DOCUMENTS),
+            "--receipt",
+            &attempt(RECEIPT),
+        ]);
+        let data = vec![(EXPORTER_TEXT, EXPORTER.to_owned())];
+        self.helper("export", program, plaso.read_only(), data)
+            .await?;
+        self.answer(RECEIPT)
+    }
+
+    /// A second run in the same attempt folder.
+    async fn helper(
+        &self,
+        name: &'static str,
+        program: Vec<String>,
+        read_only: Vec<(PathBuf, String)>,
+        data: Vec<(&'static str, String)>,
+    ) -> Result<(), String> {
+        let request = CageRequest {
+            name: format!("{}-{name}", self.planned.name),
+            program,
+            evidence: None,
+            attempt: self.attempt.clone(),
+            read_only,
+            data,
+            time_limit: self.job.engine.settings.slice_limit(),
+        };
+        let mut caged = self
+            .job
+            .engine
+            .cage
+            .start(&request)
+            .map_err(|error| error.to_string())?;
+        let ended = caged.wait().await;
+        if ended.is_success() {
+            return Ok(());
+        }
+        Err(format!(
+            "{name} {ended}: {}",
+            printable::last_line(&caged.errors(), 200)
+        ))
+    }
+
+    fn answer<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T, String> {
+        let answer = durable::read_json(&self.attempt.join(name), MOST_ANSWER);
+        answer
+            .map_err(|error| error.to_string())?
+            .ok_or_else(|| format!("it left no {name}"))
+    }
+
+    fn judge(
+        &self,
+        attempts: u32,
+        started: &str,
+        extracted: &Extracted,
+        summary: &Result<StoreSummary, String>,
+        receipt: &Result<ExportReceipt, String>,
+    ) -> SliceRecord {
+        let with_filestat = self
+            .job
+            .engine
+            .parsers
+            .iter()
+            .any(|name| name == "filestat");
+        let verdict = slice_verdict(&SliceFacts {
+            ended: &extracted.ended,
+            says_completed: extracted.says_completed,
+            summary: summary.as_ref().map_err(String::as_str),
+            documents: receipt
+                .as_ref()
+                .map(|receipt| receipt.documents)
+                .map_err(String::as_str),
+            with_filestat: with_filestat && self.left_out.is_empty(),
+            left_out: &self.left_out,
+        });
+        let summary = summary.as_ref().cloned().unwrap_or_default();
+        let receipt = receipt.as_ref().cloned().unwrap_or_default();
+        SliceRecord {
+            name: self.planned.name.clone(),
+            filesystem: self.planned.filesystem.clone(),
+            verdict,
+            entries: self.planned.entries,
+            bytes: self.planned.bytes,
+            events: summary.events,
+            documents: receipt.documents,
+            parsers: summary.parsers,
+            ended: extracted.ended.clone(),
+            attempts,
+            started: started.to_owned(),
+            seconds: 0.0,
+            cpu_seconds: extracted.cpu.map(|cpu| cpu.as_secs_f64()),
+            command: self.command.clone(),
+            warnings: summary.warnings,
+            recovery_warnings: summary.recovery_warnings,
+            timelining_warnings: summary.timelining_warnings,
+            rewritten_documents: [receipt.escaped_surrogates, receipt.replaced_numbers],
+            files: Vec::new(),
+        }
+    }
+
+    /// Moves the results into a folder of our own and gives it its final name.
+    async fn publish(
+        &self,
+        mut record: SliceRecord,
+        begun: Instant,
+    ) -> Result<SliceRecord, EngineError> {
+        let name = &self.planned.name;
+        let kept = self
+            .job
+            .folder
+            .path()
+            .join("slices")
+            .join(format!("{name}.new"));
+        let mut files: Vec<String> = [STORAGE, LOG, FILTER].map(str::to_owned).into();
+        if record.verdict.level < Level::Failed {
+            files.push(DOCUMENTS.to_owned());
+        }
+        files.retain(|name| std::fs::symlink_metadata(self.attempt.join(name)).is_ok());
+        take_over(&self.attempt, &kept, &files)?;
+        files.retain(|name| name != DOCUMENTS);
+        for file in &files {
+            record
+                .files
+                .push(FileRecord::of(kept.join(file), format!("slices/{name}/{file}")).await?);
+        }
+        record.seconds = begun.elapsed().as_secs_f64();
+        durable::write_json(&kept.join("slice.json"), &record)?;
+        durable::remove_folder(&self.job.folder.slice(name))?;
+        durable::rename(&kept, &self.job.folder.slice(name))?;
+        self.job.talk.tell(Progress::SliceDone {
+            name: name.clone(),
+            documents: record.documents,
+            bytes: record.bytes,
+            level: record.verdict.level,
+        });
+        Ok(record)
+    }
+}
+
+/// Ends when a stop is asked for; never, if nobody can ask any more.
+async fn stopped(stop: &mut tokio::sync::watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Bytes that can still be written on the file system of a folder.
+#[must_use]
+pub fn free_bytes(folder: &Path) -> Option<u64> {
+    let about = statvfs(folder).ok()?;
+    about.blocks_available().checked_mul(about.fragment_size())
+}

@@ -1,0 +1,21 @@
+//! dfagent: from an attached disk to one searchable timeline.
+//!
+//! ARCHITECTURE.md tells what stands where and why. In short: [`evidence`] opens and proves, [`census`] and
+//! [`plaso`] decide, [`inside`] reads hostile bytes in the [`cage`], [`engine`] joins them, [`cli`] talks.
+
+pub mod cage;
+pub mod census;
+pub mod cli;
+pub mod config;
+pub mod delivery;
+pub mod durable;
+pub mod engine;
+pub mod evidence;
+pub mod inside;
+pub mod job;
+pub mod manifest;
+pub mod plaso;
+pub mod printable;
+pub mod report;
+pub mod sys;
+pub mod telemetry;

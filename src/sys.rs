@@ -1,0 +1,145 @@
+//! The few kernel calls that have no safe wrapper: flags of block devices and loop devices.
+//!
+//! Nothing here opens a device; callers pass descriptors that were opened for reading only.
+#![expect(
+    unsafe_code,
+    reason = "ioctls of linux/fs.h and linux/loop.h have no safe wrapper"
+)]
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, RawFd};
+
+use nix::libc::c_int;
+
+mod raw {
+    use super::LoopConfig;
+    use nix::libc::c_int;
+    nix::ioctl_write_ptr_bad!(blkroset, 0x125D, c_int);
+    nix::ioctl_read_bad!(blkroget, 0x125E, c_int);
+    nix::ioctl_read!(blkgetsize64, 0x12, 114, u64);
+    nix::ioctl_none_bad!(loop_ctl_get_free, 0x4C82);
+    nix::ioctl_write_ptr_bad!(loop_configure, 0x4C0A, LoopConfig);
+}
+
+/// `struct loop_info64` of linux/loop.h.
+#[repr(C)]
+struct LoopInfo64 {
+    device: u64,
+    inode: u64,
+    rdevice: u64,
+    offset: u64,
+    sizelimit: u64,
+    number: u32,
+    encrypt_type: u32,
+    encrypt_key_size: u32,
+    flags: u32,
+    file_name: [u8; 64],
+    crypt_name: [u8; 64],
+    encrypt_key: [u8; 32],
+    init: [u64; 2],
+}
+
+/// `struct loop_config` of linux/loop.h.
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    info: LoopInfo64,
+    reserved: [u64; 8],
+}
+
+const LO_FLAGS_READ_ONLY: u32 = 1;
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
+
+fn descriptor(file: &File) -> RawFd {
+    file.as_raw_fd()
+}
+
+/// Sets the read-only flag of a block device (`BLKROSET`); needs `CAP_SYS_ADMIN`.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn set_block_read_only(device: &File) -> nix::Result<()> {
+    let on: c_int = 1;
+    // SAFETY: the descriptor is open for the call and the kernel only reads one int.
+    unsafe { raw::blkroset(descriptor(device), &raw const on) }.map(drop)
+}
+
+/// Whether the block device's read-only flag is set (`BLKROGET`).
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn block_is_read_only(device: &File) -> nix::Result<bool> {
+    let mut value: c_int = 0;
+    // SAFETY: the descriptor is open for the call and the kernel writes one int.
+    unsafe { raw::blkroget(descriptor(device), &raw mut value) }?;
+    Ok(value != 0)
+}
+
+/// The size of a block device in bytes (`BLKGETSIZE64`).
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn block_size_bytes(device: &File) -> nix::Result<u64> {
+    let mut value: u64 = 0;
+    // SAFETY: the descriptor is open for the call and the kernel writes one u64.
+    unsafe { raw::blkgetsize64(descriptor(device), &raw mut value) }?;
+    Ok(value)
+}
+
+/// The number of a loop device that is free at this moment (`LOOP_CTL_GET_FREE`).
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn free_loop_number(control: &File) -> nix::Result<u32> {
+    // SAFETY: the descriptor is open for the call and no memory is passed.
+    let number = unsafe { raw::loop_ctl_get_free(descriptor(control)) }?;
+    u32::try_from(number).map_err(|_| nix::Error::ERANGE)
+}
+
+/// Puts a read-only loop over `backing`, from `offset` for `size` bytes, that vanishes when the
+/// last user closes it (`LOOP_CONFIGURE` with `LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR`).
+///
+/// # Errors
+/// `EBUSY` when somebody else took the loop first; other refusals of the kernel.
+pub fn configure_read_only_loop(
+    device: &File,
+    backing: &File,
+    offset: u64,
+    size: u64,
+) -> nix::Result<()> {
+    let config = LoopConfig {
+        fd: u32::try_from(descriptor(backing)).map_err(|_| nix::Error::EBADF)?,
+        block_size: 0,
+        info: LoopInfo64 {
+            device: 0,
+            inode: 0,
+            rdevice: 0,
+            offset,
+            sizelimit: size,
+            number: 0,
+            encrypt_type: 0,
+            encrypt_key_size: 0,
+            flags: LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
+            file_name: [0; 64],
+            crypt_name: [0; 64],
+            encrypt_key: [0; 32],
+            init: [0; 2],
+        },
+        reserved: [0; 8],
+    };
+    // SAFETY: both descriptors are open for the call; the kernel reads one loop_config, whose
+    // layout is that of linux/loop.h.
+    unsafe { raw::loop_configure(descriptor(device), &raw const config) }.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loop_structures_have_the_kernel_s_sizes() {
+        assert_eq!(size_of::<LoopInfo64>(), 232);
+        assert_eq!(size_of::<LoopConfig>(), 304);
+    }
+}

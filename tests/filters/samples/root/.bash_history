@@ -1,0 +1,2 @@
+id
+cat /etc/shadow
