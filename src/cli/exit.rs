@@ -62,7 +62,12 @@ impl From<Level> for Exit {
 
 /// Which code an error stands for.
 pub(super) fn for_error(error: &anyhow::Error) -> Exit {
-    if error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(SetupError::Config(_))) {
+    if error.is::<ConfigError>()
+        || matches!(
+            error.downcast_ref(),
+            Some(SetupError::Config(_) | SetupError::Filter(_))
+        )
+    {
         return Exit::Config;
     }
     match error.downcast_ref::<EngineError>() {

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::cage::task::TaskError;
 use crate::cage::{Cage, CageError};
+use crate::census::filter::{CollectionFilter, FilterError};
 use crate::config::{ConfigError, Settings, filters};
 use crate::durable::{self, FileError};
 use crate::evidence::source::SourceError;
@@ -127,6 +128,9 @@ pub enum SetupError {
     /// Settings or filter files.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The collection filter.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// Plaso.
     #[error(transparent)]
     Plaso(#[from] PlasoError),
@@ -225,6 +229,10 @@ impl Engine {
         given: &[PathBuf],
     ) -> Result<Self, SetupError> {
         let filters = filters::in_force(&settings.filter.directory, given)?;
+        let texts = filters
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()));
+        CollectionFilter::read(texts)?;
         let parsers = match parsers {
             Some(parsers) => parsers,
             None if settings.plaso.parsers.is_empty() => filters::built_in_parsers(),

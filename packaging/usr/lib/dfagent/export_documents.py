@@ -336,6 +336,11 @@ def _run_psort(store, folder, log, document_file, words):
         arguments += ["--logfile", log, "--output_format", "opensearch_ts"]
         arguments += ["--opensearch_mappings", mappings.name]
         arguments += ["--timeline_identifier", str(_TIMELINE_IDENTIFIER), store]
+        # Plaso looks for the output module in sys.argv, whatever it is asked to parse.
+        sys.argv = ["psort", *arguments]
+        # Plaso's arguments helper looks for the output format in sys.argv to know which
+        # other arguments there are.
+        sys.argv = ["psort", *arguments]
         try:
             accepted = tool.ParseArguments(arguments)
         # Plaso's parser of arguments ends the program when it does not know one.
