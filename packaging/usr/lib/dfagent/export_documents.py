@@ -9,8 +9,8 @@ document as one line of JSON. A document is therefore what Timesketch would have
 received, in psort's order and without the duplicates that psort leaves out, except
 
 - it has no __ts_timeline_id, which belongs to one import, not to the event;
-- text that is not Unicode (lone surrogates, which stand for undecodable bytes in file
-  names) is written as \\uXXXX escapes, where opensearch-py would send invalid UTF-8;
+- text that is not Unicode (lone surrogates, as from undecodable bytes in file names or
+  from halves of characters in JSON logs) is written as \\uXXXX escapes, where opensearch-py would send invalid UTF-8;
 - NaN and infinities, for which JSON has no number, are the strings "NaN", "Infinity"
   and "-Infinity".
 
@@ -284,8 +284,15 @@ def _count_events(store):
         raise ExportError(f"read {store}: no such file")
 
     with open(store, "rb") as file_object:
-        if file_object.read(16) != b"SQLite format 3\0":
-            raise ExportError(f"read {store}: it is not a Plaso storage file")
+        header = file_object.read(100)
+        size = os.fstat(file_object.fileno()).st_size
+    if not header.startswith(b"SQLite format 3\0"):
+        raise ExportError(f"read {store}: it is not a Plaso storage file")
+    # SQLite notices pages that are missing, but reads a last one that is cut off as if
+    # there were zeros.
+    page_size = int.from_bytes(header[16:18], "big")
+    if size % (0x10000 if page_size == 1 else page_size or size + 1):
+        raise ExportError(f"read {store}: its end is missing")
 
     reader = factory.StorageFactory.CreateStorageReaderForFile(store)
     if not reader:
