@@ -99,6 +99,7 @@ pub fn walk(root: &Path, filter: &CollectionFilter, extra: &[EvidencePath]) -> W
         .partition(|p: &Pattern| p.kind == FilterType::Include);
     let mut walk = Walk {
         root,
+        includes,
         excludes,
         found: Walked::default(),
         queue: Vec::new(),
@@ -110,7 +111,7 @@ pub fn walk(root: &Path, filter: &CollectionFilter, extra: &[EvidencePath]) -> W
             logs.unwrap_or(filter.categories.len().saturating_sub(1)),
         );
     }
-    walk.round(&includes);
+    walk.round(&walk.includes.clone());
     for _ in 0..MOST_ROUNDS {
         let patterns = std::mem::take(&mut walk.queue);
         if patterns.is_empty() {
@@ -123,6 +124,7 @@ pub fn walk(root: &Path, filter: &CollectionFilter, extra: &[EvidencePath]) -> W
 
 struct Walk<'a> {
     root: &'a Path,
+    includes: Vec<Pattern>,
     excludes: Vec<Pattern>,
     found: Walked,
     /// Patterns for the next round.
@@ -218,12 +220,7 @@ impl Walk<'_> {
     }
 
     fn is_excluded(&self, path: &EvidencePath) -> bool {
-        if self.excludes.is_empty() {
-            return false;
-        }
-        let names: Vec<_> = path.segments().map(String::from_utf8_lossy).collect();
-        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
-        self.excludes.iter().any(|pattern| pattern.takes(&names))
+        any_takes(&self.excludes, path)
     }
 
     fn take(&mut self, path: &EvidencePath, about: &Metadata, category: usize) {
@@ -286,7 +283,7 @@ impl Walk<'_> {
             self.derive(&text, pattern.category);
         }
         if let Some(category) = category
-            && !self.found.entries.contains_key(&target)
+            && !any_takes(&self.includes, &target)
         {
             if is_package_content(&target) {
                 self.found.counts.links_to_packages += 1;
@@ -348,6 +345,15 @@ impl Walk<'_> {
         });
         found
     }
+}
+
+fn any_takes(patterns: &[Pattern], path: &EvidencePath) -> bool {
+    if patterns.is_empty() {
+        return false;
+    }
+    let names: Vec<_> = path.segments().map(String::from_utf8_lossy).collect();
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    patterns.iter().any(|pattern| pattern.takes(&names))
 }
 
 /// The work of one entry that is not in its bytes: opening it, its times, every parser's first look.

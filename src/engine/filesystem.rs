@@ -30,12 +30,16 @@ pub struct OpenFilesystem {
     device: Option<LoopDevice>,
 }
 
-/// The path of a filesystem's evidence inside the cage: sources with a partition table show the partition.
+/// The path of a filesystem's evidence inside the cage, which is the one that events show; sources with a
+/// partition table show the partition. A device is named as an image, because Plaso looks at the name to
+/// decide whether it reads a raw image, and its events are to be those of a run over the image.
 #[must_use]
-pub fn path_inside(label: &str) -> String {
-    match label {
-        "disk" | FOLDER => inside::EVIDENCE.to_owned(),
-        partition => format!("{}/{partition}", inside::EVIDENCE),
+pub fn path_inside(label: &str, reading: Reading) -> String {
+    let whole = matches!(label, "disk" | FOLDER);
+    match reading {
+        Reading::Raw => format!("{}/{label}.raw", inside::EVIDENCE),
+        Reading::Mount if whole => inside::EVIDENCE.to_owned(),
+        Reading::Mount => format!("{}/{label}", inside::EVIDENCE),
     }
 }
 
@@ -43,7 +47,12 @@ impl OpenFilesystem {
     /// What a cage is given for a reading.
     #[must_use]
     pub fn evidence(&self, reading: Reading) -> CagedEvidence {
-        let inside = path_inside(&self.label);
+        let reading = if self.device.is_some() {
+            reading
+        } else {
+            Reading::Mount
+        };
+        let inside = path_inside(&self.label, reading);
         match (&self.device, reading) {
             (Some(device), Reading::Raw) => CagedEvidence {
                 outside: device.path().to_path_buf(),

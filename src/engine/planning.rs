@@ -184,7 +184,7 @@ async fn census(
     let attempt = folder.at("census.run");
     let request = CensusRequest {
         filters: engine.filters.clone(),
-        evidence: path_inside(&filesystem.label),
+        evidence: path_inside(&filesystem.label, Reading::Mount),
         preferred: preferred(engine, filesystem),
         slicing: engine.settings.slicing(),
     };
@@ -275,7 +275,7 @@ fn complete(record: &mut FilesystemRecord, filesystem: &OpenFilesystem, census: 
     record.view = Some(View {
         kind: "direct".to_owned(),
         reading: census.reading,
-        path: path_inside(&filesystem.label),
+        path: path_inside(&filesystem.label, census.reading),
         mount_options: filesystem.mounted.options.clone(),
         journal_dirty: found.or_else(|| superblock?.journal_dirty),
         recorded_errors: superblock.is_some_and(|superblock| superblock.errors),

@@ -2,7 +2,12 @@
 //!
 //! Every test file is its own program (`harness = false`), so that a trial that cannot run here is counted
 //! as ignored and its reason printed, never passed over in silence.
-#![allow(dead_code, reason = "every test program uses a part of it")]
+#![allow(
+    clippy::allow_attributes,
+    dead_code,
+    unreachable_pub,
+    reason = "every test program uses a part of it"
+)]
 
 use std::ffi::OsStr;
 use std::fs;
