@@ -128,8 +128,10 @@ pub struct View {
     pub journal_dirty: Option<bool>,
     /// Whether the filesystem had recorded errors of its own.
     pub recorded_errors: bool,
-    /// The zone given to Plaso for stamps without one, and where it is from.
+    /// The zone given to Plaso for stamps without one.
     pub time_zone: String,
+    /// Where it is from: `evidence`, or `default` with the reason.
+    pub time_zone_source: String,
 }
 
 /// Plaso.
@@ -186,6 +188,8 @@ pub struct SliceRecord {
     pub command: Vec<String>,
     /// What Plaso could not read.
     pub warnings: Warnings,
+    /// Warnings about lines that hold no events.
+    pub harmless_warnings: u64,
     /// What it could not recover.
     pub recovery_warnings: Warnings,
     /// What it assumed about dates.

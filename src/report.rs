@@ -1,7 +1,5 @@
 //! A job's result for people: `report.txt`, and what `process` prints. 80 columns, no colour.
 
-use std::fmt::Write as _;
-
 use crate::manifest::{FilesystemRecord, Manifest};
 use crate::plaso::verdict::Reason;
 use crate::printable;
@@ -156,29 +154,27 @@ fn slices(out: &mut String, manifest: &Manifest) {
     if manifest.slices.is_empty() {
         return;
     }
-    let _ = writeln!(
-        out,
-        "\n{:<28} {:>9} {:>9} {:>9} {:>7}  verdict",
+    out.push_str(&format!(
+        "\n{:<28} {:>9} {:>9} {:>9} {:>7}  verdict\n",
         "slice", "files", "events", "documents", "seconds"
-    );
+    ));
     for slice in &manifest.slices {
-        let _ = writeln!(
-            out,
-            "{:<28} {:>9} {:>9} {:>9} {:>7.1}  {}",
+        out.push_str(&format!(
+            "{:<28} {:>9} {:>9} {:>9} {:>7.1}  {}\n",
             printable::line(&slice.name, 28),
             slice.entries,
             slice.events,
             slice.documents,
             slice.seconds,
             slice.verdict.level
-        );
+        ));
     }
 }
 
 fn reason(out: &mut String, reason: &Reason) {
     wrap(out, "- ", "  ", &printable::line(&reason.text, 1000));
     for file in reason.files.iter().take(FILES_SHOWN) {
-        let _ = writeln!(out, "    {}", printable::line(file, 200));
+        out.push_str(&format!("    {}\n", printable::line(file, 200)));
     }
     if let Some(more) = reason
         .files
@@ -186,7 +182,7 @@ fn reason(out: &mut String, reason: &Reason) {
         .checked_sub(FILES_SHOWN)
         .filter(|more| *more > 0)
     {
-        let _ = writeln!(out, "    and {more} more in manifest.json");
+        out.push_str(&format!("    and {more} more in manifest.json\n"));
     }
 }
 
@@ -196,7 +192,7 @@ fn wrap(out: &mut String, first: &str, next: &str, text: &str) {
     let mut empty = true;
     for word in text.split_whitespace() {
         if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            let _ = writeln!(out, "{}", line.trim_end());
+            out.push_str(&format!("{}\n", line.trim_end()));
             next.clone_into(&mut line);
             empty = true;
         }
@@ -206,7 +202,7 @@ fn wrap(out: &mut String, first: &str, next: &str, text: &str) {
         line.push_str(word);
         empty = false;
     }
-    let _ = writeln!(out, "{}", line.trim_end());
+    out.push_str(&format!("{}\n", line.trim_end()));
 }
 
 #[cfg(test)]

@@ -356,6 +356,15 @@ fn any_takes(patterns: &[Pattern], path: &EvidencePath) -> bool {
     patterns.iter().any(|pattern| pattern.takes(&names))
 }
 
+/// The first part of a file, empty if it cannot be read.
+#[must_use]
+pub fn head(root: &Path, path: &EvidencePath) -> Vec<u8> {
+    let mut bytes = vec![0; 4096];
+    let read = fs::File::open(on_disk(root, path)).and_then(|file| file.read_at(&mut bytes, 0));
+    bytes.truncate(read.unwrap_or(0));
+    bytes
+}
+
 /// The work of one entry that is not in its bytes: opening it, its times, every parser's first look.
 const PER_ENTRY: u64 = 512;
 

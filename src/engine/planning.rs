@@ -65,7 +65,7 @@ pub async fn make_plan(
                 let census = census(engine, &filesystem, folder).await?;
                 plan.listings.push(census.listing_sha256.clone());
                 add_slices(&mut plan.slices, &census, &filesystem.label, several);
-                complete(&mut record, &filesystem, census);
+                complete(engine, &mut record, &filesystem, census);
                 open.push(filesystem);
             }
             Err(unread) => {
@@ -269,9 +269,15 @@ fn describe(region: &Region) -> FilesystemRecord {
     }
 }
 
-fn complete(record: &mut FilesystemRecord, filesystem: &OpenFilesystem, census: CensusReport) {
+fn complete(
+    engine: &Engine,
+    record: &mut FilesystemRecord,
+    filesystem: &OpenFilesystem,
+    census: CensusReport,
+) {
     let superblock = filesystem.superblock.as_ref();
     let found = filesystem.mounted.journal_dirty;
+    let (time_zone, time_zone_source) = zone(engine, census.identity.time_zone.as_deref());
     record.view = Some(View {
         kind: "direct".to_owned(),
         reading: census.reading,
@@ -279,17 +285,31 @@ fn complete(record: &mut FilesystemRecord, filesystem: &OpenFilesystem, census: 
         mount_options: filesystem.mounted.options.clone(),
         journal_dirty: found.or_else(|| superblock?.journal_dirty),
         recorded_errors: superblock.is_some_and(|superblock| superblock.errors),
-        time_zone: census
-            .identity
-            .time_zone
-            .clone()
-            .unwrap_or_else(|| "UTC".to_owned()),
+        time_zone,
+        time_zone_source,
     });
     record.identity = Some(census.identity);
     record.counts = Some(census.counts);
     record.links = census.links;
     record.unreadable = census.unreadable;
     record.undecodable = census.undecodable;
+}
+
+/// The zone to give to Plaso, which refuses a name that it does not know, and where it is from.
+fn zone(engine: &Engine, found: Option<&str>) -> (String, String) {
+    match found {
+        Some(zone) if engine.plaso.versions.zones.contains(zone) => {
+            (zone.to_owned(), "evidence".to_owned())
+        }
+        Some(zone) => (
+            "UTC".to_owned(),
+            format!("default: Plaso does not know {zone}"),
+        ),
+        None => (
+            "UTC".to_owned(),
+            "default: the evidence names none".to_owned(),
+        ),
+    }
 }
 
 fn add_slices(slices: &mut Vec<PlannedSlice>, census: &CensusReport, label: &str, several: bool) {

@@ -376,6 +376,7 @@ impl<'a> SliceRun<'a> {
             cpu_seconds: extracted.cpu.map(|cpu| cpu.as_secs_f64()),
             command: self.command.clone(),
             warnings: summary.warnings,
+            harmless_warnings: summary.harmless_warnings,
             recovery_warnings: summary.recovery_warnings,
             timelining_warnings: summary.timelining_warnings,
             rewritten_documents: [receipt.escaped_surrogates, receipt.replaced_numbers],

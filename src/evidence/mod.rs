@@ -7,6 +7,7 @@
 //!
 //! Called by [`crate::engine`].
 
+mod claims;
 pub mod fingerprint;
 pub mod loopdev;
 pub mod mount;

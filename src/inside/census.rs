@@ -9,7 +9,7 @@ use crate::census::filter::{CollectionFilter, FilterError, FilterType, document}
 use crate::census::identity;
 use crate::census::plan::{Slice, plan};
 use crate::census::report::{CensusReport, CensusRequest, ListedEntry, SliceReport};
-use crate::census::walk::{Walked, walk};
+use crate::census::walk::{Entry, Kind, Walked, head, walk};
 use crate::durable::{self, FileError};
 use crate::evidence::plan::Reading;
 use crate::printable::EvidencePath;
@@ -63,7 +63,9 @@ pub fn run(root: &Path, request: &CensusRequest, folder: &Path) -> Result<(), Ce
     durable::write(&folder.join(WHOLE_FILTER), whole.as_bytes())?;
     let mut slices = Vec::new();
     for slice in plan(&walked.entries, &filter.categories, request.slicing) {
-        slices.push(write_slice(&slice, &walked, folder, prefix, &excludes)?);
+        slices.push(write_slice(
+            root, &slice, &walked, folder, prefix, &excludes,
+        )?);
     }
     let report = CensusReport {
         identity: identity::read(root),
@@ -114,7 +116,14 @@ fn whole_filter(
     text
 }
 
+/// What should come of an entry, by its name and the first part of it.
+fn expectation(root: &Path, path: &EvidencePath, entry: Option<&Entry>) -> Option<&'static str> {
+    let entry = entry.filter(|entry| entry.kind == Kind::File)?;
+    expect::expected(path.as_bytes(), entry.size, &head(root, path))
+}
+
 fn write_slice(
+    root: &Path,
     slice: &Slice,
     walked: &Walked,
     folder: &Path,
@@ -129,10 +138,7 @@ fn write_slice(
     )?;
     let mut list = BufWriter::new(File::create(folder.join(&listing))?);
     for path in &slice.entries {
-        let expect = walked.entries.get(path).filter(|entry| entry.size > 0);
-        let expect = expect
-            .and_then(|_| expect::expected(path.as_bytes()))
-            .map(str::to_owned);
+        let expect = expectation(root, path, walked.entries.get(path)).map(str::to_owned);
         let line = ListedEntry {
             path: EvidencePath::clone(path),
             expect,

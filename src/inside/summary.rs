@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde::Deserialize;
 
 use crate::census::report::ListedEntry;
-use crate::plaso::summary::{NAMED, Silent, StoreSummary, Warning, Warnings};
+use crate::plaso::summary::{NAMED, Silent, StoreSummary, Warning, Warnings, is_harmless};
 use crate::printable::{self, EvidencePath};
 
 /// Storage formats whose layout is known.
@@ -62,13 +62,10 @@ pub fn run(store: &Path, listing: &Path, evidence: &str) -> Result<StoreSummary,
     let told = store.paths_with_content(&content, evidence)?;
     let seen = store.sources(evidence)?;
     compare(listing, &seen, &told, &mut summary)?;
-    for (table, kept) in [
-        ("extraction_warning", &mut summary.warnings),
-        ("recovery_warning", &mut summary.recovery_warnings),
-        ("timelining_warning", &mut summary.timelining_warnings),
-    ] {
-        *kept = store.warnings(table, evidence)?;
-    }
+    (summary.warnings, summary.harmless_warnings) =
+        store.warnings("extraction_warning", evidence)?;
+    (summary.recovery_warnings, _) = store.warnings("recovery_warning", evidence)?;
+    (summary.timelining_warnings, _) = store.warnings("timelining_warning", evidence)?;
     Ok(summary)
 }
 
@@ -226,25 +223,31 @@ impl Store {
         Ok(paths)
     }
 
-    fn warnings(&self, table: &str, evidence: &str) -> Result<Warnings, SummaryError> {
-        let mut kept = Warnings::default();
+    /// The warnings of one kind, and how many tell of nothing lost.
+    fn warnings(&self, table: &str, evidence: &str) -> Result<(Warnings, u64), SummaryError> {
+        let (mut kept, mut harmless) = (Warnings::default(), 0);
         self.rows(table, "message, parser_chain, path_spec", |row| {
+            let text = |index| {
+                row.get_ref(index)
+                    .ok()
+                    .and_then(|value| value.as_str().ok())
+            };
+            let (message, parser) = (text(0).unwrap_or_default(), text(1).unwrap_or_default());
+            if is_harmless(parser, message) {
+                harmless += 1;
+                return Ok(());
+            }
             kept.count += 1;
             if kept.first.len() < NAMED {
-                let text = |index| {
-                    row.get_ref(index)
-                        .ok()
-                        .and_then(|value| value.as_str().ok())
-                };
                 kept.first.push(Warning {
-                    message: printable::line(text(0).unwrap_or_default(), 300),
-                    parser: printable::line(text(1).unwrap_or_default(), 80),
+                    message: printable::line(message, 300),
+                    parser: printable::line(parser, 80),
                     path: text(2).and_then(|spec| path_of(spec, evidence)),
                 });
             }
             Ok(())
         })?;
-        Ok(kept)
+        Ok((kept, harmless))
     }
 }
 

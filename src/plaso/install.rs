@@ -1,5 +1,6 @@
 //! Finding Plaso and asking it what it is.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -37,6 +38,9 @@ pub struct Versions {
     pub python: String,
     /// libfsxfs's release, a date; it must be new enough to read XFS without a mount.
     pub libfsxfs: Option<u32>,
+    /// Names of the time zones that it knows.
+    #[serde(default)]
+    pub zones: BTreeSet<String>,
 }
 
 /// Why Plaso cannot be used.
@@ -70,13 +74,14 @@ pub enum PlasoError {
 }
 
 const QUESTION: &str = "\
-import json, platform, plaso
+import json, platform, plaso, pytz
 try:
     import pyfsxfs
     xfs = int(pyfsxfs.get_version())
 except ImportError:
     xfs = None
-print(json.dumps({'plaso': int(plaso.__version__), 'python': platform.python_version(), 'libfsxfs': xfs}))
+print(json.dumps({'plaso': int(plaso.__version__), 'python': platform.python_version(), 'libfsxfs': xfs,
+                  'zones': list(pytz.all_timezones)}))
 ";
 
 /// How long the question may take on a slow machine.

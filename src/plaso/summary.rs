@@ -34,6 +34,8 @@ pub struct StoreSummary {
     pub silent_named: Vec<Silent>,
     /// Warnings while extracting: something was not read.
     pub warnings: Warnings,
+    /// Warnings about lines that hold no events; see [`is_harmless`].
+    pub harmless_warnings: u64,
     /// Warnings while recovering deleted data: nothing that a plain reading would have.
     pub recovery_warnings: Warnings,
     /// Warnings while making dates, most of them assumptions about years.
@@ -58,6 +60,13 @@ pub struct Warning {
     pub parser: String,
     /// The file.
     pub path: Option<EvidencePath>,
+}
+
+/// Whether an extraction warning tells of nothing lost: every viminfo file has lines that are no entries
+/// (headings, `|` registers), and Plaso 20260720 warns of each.
+#[must_use]
+pub fn is_harmless(parser: &str, message: &str) -> bool {
+    parser.ends_with("text/viminfo") && message.starts_with("unable to parse log line")
 }
 
 /// A file that gave nothing.
