@@ -92,21 +92,17 @@ const BWRAP: &str = "/usr/bin/bwrap";
 const SETPRIV: &str = "/usr/bin/setpriv";
 
 impl Cage {
-    /// Looks for the programs and for what the kernel offers.
+    /// Looks for the programs and for what the kernel offers; `guard` is our own program, which limits
+    /// itself outside and guards the work inside.
     ///
     /// # Errors
-    /// bubblewrap or setpriv is missing, or our own binary cannot be found.
-    pub fn find(user: &str, limits: Limits) -> Result<Self, CageError> {
+    /// bubblewrap or setpriv is missing, or the filters cannot be built.
+    pub fn find(user: &str, limits: Limits, guard: &Path) -> Result<Self, CageError> {
         for (program, package) in [(BWRAP, "bubblewrap"), (SETPRIV, "util-linux")] {
             if !Path::new(program).exists() {
                 return Err(CageError::Missing { program, package });
             }
         }
-        let guard = std::env::current_exe().map_err(|source| CageError::System {
-            operation: "find our own program",
-            name: String::new(),
-            source,
-        })?;
         let (uid, gid) = match User::from_name(user) {
             Ok(Some(account)) => (account.uid.as_raw(), account.gid.as_raw()),
             _ => (FALLBACK_UID, FALLBACK_UID),

@@ -55,9 +55,10 @@ pub(super) fn run(args: &CheckArgs, config: Option<&Path>) -> anyhow::Result<Exi
         filter(&settings)?,
         space(&settings, &args.to),
     ];
+    let own_program = super::own_program()?;
     let runtime = super::runtime().context("start")?;
     runtime.block_on(async {
-        lines.push(cage(&settings).await);
+        lines.push(cage(&settings, &own_program).await);
         lines.extend(plaso(&settings).await);
     });
     let worst = lines
@@ -235,7 +236,7 @@ fn space(settings: &Settings, folder: &Path) -> Line {
     }
 }
 
-async fn cage(settings: &Settings) -> Line {
+async fn cage(settings: &Settings, own_program: &Path) -> Line {
     if bubblewrap_path().is_none() {
         return bad(
             "cage",
@@ -244,7 +245,7 @@ async fn cage(settings: &Settings) -> Line {
             "install the package bubblewrap",
         );
     }
-    let cage = match Cage::find(&settings.cage.user, settings.cage_limits()) {
+    let cage = match Cage::find(&settings.cage.user, settings.cage_limits(), own_program) {
         Ok(cage) => cage,
         Err(error) => return bad("cage", State::Missing, error.to_string(), "see the message"),
     };

@@ -10,6 +10,7 @@ mod verify;
 
 pub use exit::Exit;
 
+use anyhow::Context as _;
 use args::{Cli, Command};
 
 /// Runs a parsed command line and returns how to end.
@@ -26,6 +27,11 @@ pub fn run(cli: Cli) -> Exit {
         eprintln!("dfagent: failed to {}", exit::chain(&error));
         exit::for_error(&error)
     })
+}
+
+/// Where this very program is.
+fn own_program() -> anyhow::Result<std::path::PathBuf> {
+    std::env::current_exe().context("find our own program")
 }
 
 /// A runtime on this very thread: the cages die with the thread that started them.

@@ -14,6 +14,8 @@ use crate::config::{ConfigError, Settings, is_parser_name};
 use crate::engine::job::{self, JobResult};
 use crate::engine::{Engine, JobRequest, Talk};
 use crate::evidence::namespace;
+use crate::evidence::outcome::Weight;
+use crate::manifest::{FilesystemRecord, Manifest};
 use crate::report;
 
 pub(super) fn run(args: &ProcessArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
@@ -48,7 +50,13 @@ pub(super) fn run(args: &ProcessArgs, config: Option<&Path>) -> anyhow::Result<E
 }
 
 async fn process(args: &ProcessArgs, settings: Settings, output: PathBuf) -> anyhow::Result<Exit> {
-    let engine = Engine::set_up(settings, args.parsers.clone(), &args.filter).await?;
+    let engine = Engine::set_up(
+        settings,
+        args.parsers.clone(),
+        &args.filter,
+        &super::own_program()?,
+    )
+    .await?;
     let request = JobRequest {
         source: args.source.clone(),
         output,
@@ -63,7 +71,21 @@ async fn process(args: &ProcessArgs, settings: Settings, output: PathBuf) -> any
     drop(shown.await);
     let result = result?;
     print(args, &result)?;
-    Ok(result.manifest.verdict.level.into())
+    Ok(exit_for(&result.manifest))
+}
+
+/// The verdict's code; a source of which nothing could be read until somebody unlocks or assembles it needs
+/// an operator.
+fn exit_for(manifest: &Manifest) -> Exit {
+    let locked = |one: &FilesystemRecord| {
+        one.unread
+            .as_ref()
+            .is_some_and(|unread| unread.weight == Weight::NeedsOperator)
+    };
+    if manifest.slices.is_empty() && manifest.filesystems.iter().any(locked) {
+        return Exit::NeedsOperator;
+    }
+    manifest.verdict.level.into()
 }
 
 /// The first SIGINT or SIGTERM stops the job in order; the second ends it at once, and the cages with it.

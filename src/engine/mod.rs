@@ -10,7 +10,7 @@ pub mod job;
 pub mod planning;
 pub mod slice;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -220,6 +220,7 @@ impl EngineError {
 
 impl Engine {
     /// Finds Plaso and the cage, and reads the filter files: those `given`, or the ones in force.
+    /// `own_program` is run in the cage.
     ///
     /// # Errors
     /// Something needed is missing or wrong.
@@ -227,6 +228,7 @@ impl Engine {
         settings: Settings,
         parsers: Option<Vec<String>>,
         given: &[PathBuf],
+        own_program: &Path,
     ) -> Result<Self, SetupError> {
         let filters = filters::in_force(&settings.filter.directory, given)?;
         let texts = filters
@@ -241,7 +243,7 @@ impl Engine {
         let environment = &settings.plaso.environment;
         let configured = (!environment.as_os_str().is_empty()).then_some(environment.as_path());
         let plaso = Plaso::find(configured).await?;
-        let cage = Cage::find(&settings.cage.user, settings.cage_limits())?;
+        let cage = Cage::find(&settings.cage.user, settings.cage_limits(), own_program)?;
         let places = Arc::new(Semaphore::new(settings.at_once()));
         Ok(Self {
             settings,
