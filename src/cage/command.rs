@@ -146,13 +146,17 @@ pub fn bubblewrap_arguments(
 }
 
 /// The environment inside; nothing of ours is passed on.
-const ENVIRONMENT: [(&str, &str); 6] = [
+const ENVIRONMENT: [(&str, &str); 8] = [
     ("PATH", "/usr/bin:/usr/sbin"),
     ("HOME", inside::ATTEMPT),
     ("TMPDIR", "/tmp"),
     ("LANG", "C.UTF-8"),
     ("TZ", "UTC"),
     ("PYTHONDONTWRITEBYTECODE", "1"),
+    // Status lines are to be seen when they are written, not when a buffer is full.
+    ("PYTHONUNBUFFERED", "1"),
+    // Keys of path specifications in the same order in every slice.
+    ("PYTHONHASHSEED", "0"),
 ];
 
 #[derive(Default)]
