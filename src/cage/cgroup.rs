@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::Limits;
 
-/// The folder below which cages get their nodes.
-#[derive(Clone, Debug)]
+/// The folder below which cages get their nodes; removed at the end if no other agent uses it.
+#[derive(Debug)]
 pub struct CgroupRoot {
     folder: PathBuf,
     /// Controllers that can be used there.
@@ -56,21 +56,25 @@ impl CgroupRoot {
 
     /// Ends cages whose agent is gone: a node carries the pid of its agent in its name.
     fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(&self.folder) else {
-            return;
-        };
-        for entry in entries.filter_map(Result::ok) {
-            let name = entry.file_name();
-            let owner = name
-                .to_str()
-                .and_then(|name| name.split('-').next()?.parse::<u32>().ok());
-            if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-                Cgroup {
-                    folder: entry.path(),
-                }
-                .kill();
-            }
+        let gone = |pid: u32| !Path::new(&format!("/proc/{pid}")).exists();
+        for node in self.nodes_of(gone) {
+            drop(node);
         }
+    }
+
+    fn nodes_of(&self, agent: impl Fn(u32) -> bool) -> Vec<Cgroup> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten();
+        let of_agent = |entry: fs::DirEntry| {
+            let name = entry.file_name();
+            let pid: u32 = name.to_str()?.split('-').next()?.parse().ok()?;
+            agent(pid).then(|| Cgroup {
+                folder: entry.path(),
+            })
+        };
+        entries
+            .filter_map(Result::ok)
+            .filter_map(of_agent)
+            .collect()
     }
 
     /// Makes a node with the limits that the controllers here can hold.
@@ -79,10 +83,8 @@ impl CgroupRoot {
     /// The folder cannot be made.
     pub fn create(&self, name: &str, limits: Limits) -> io::Result<Cgroup> {
         let folder = self.folder.join(format!("{}-{name}", std::process::id()));
-        match fs::create_dir(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
+        // With its parent: another agent that ended may have removed that.
+        fs::create_dir_all(&folder)?;
         if self.holds_memory() {
             set(&folder.join("memory.max"), &limits.memory_bytes.to_string())?;
             drop(set(&folder.join("memory.swap.max"), "0"));
@@ -98,6 +100,15 @@ impl CgroupRoot {
     #[must_use]
     pub fn holds_memory(&self) -> bool {
         self.controllers.iter().any(|name| name == "memory")
+    }
+}
+
+impl Drop for CgroupRoot {
+    fn drop(&mut self) {
+        // A node could not go while the last of its processes was still on its way out.
+        drop(self.nodes_of(|pid| pid == std::process::id()));
+        // Refused while another agent has nodes in it.
+        drop(fs::remove_dir(&self.folder));
     }
 }
 
