@@ -80,6 +80,8 @@ pub struct PlannedSlice {
     pub name: String,
     /// The label of its filesystem.
     pub filesystem: String,
+    /// The number of its filter file: 0 is what is to be there first.
+    pub category: usize,
     /// Entries.
     pub entries: u64,
     /// Bytes.

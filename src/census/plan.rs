@@ -17,11 +17,16 @@ use crate::printable::EvidencePath;
 /// Names in one pattern; Python tries alternatives one after the other.
 const NAMES_IN_PATTERN: usize = 200;
 
+/// By how much slices of the first category are smaller than the others.
+const FIRST_PART: u64 = 4;
+
 /// One slice of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slice {
     /// Short and safe in paths.
     pub name: String,
+    /// The number of the filter file that took most of it.
+    pub category: usize,
     /// Its entries, in order.
     pub entries: Vec<EvidencePath>,
     /// Bytes in its files.
@@ -43,7 +48,7 @@ pub fn plan(
     for (path, entry) in entries {
         tree.insert(path, entry);
     }
-    let mut assigner = Assigner::new(entries, slicing);
+    let mut assigner = Assigner::new(entries, slicing, categories.len());
     for category in 0..categories.len() {
         assigner.start_category(category);
         tree.assign(category, &mut assigner);
@@ -57,6 +62,7 @@ pub fn plan(
         tree.describe(&EvidencePath::new(*b"/"), number, false, &mut words);
         Slice {
             name,
+            category: assigner.slices[order[number]].0,
             entries: words.entries,
             bytes: words.bytes,
             includes: patterns(&words.includes),
@@ -95,7 +101,8 @@ impl Slice {
 
 /// Gives numbers to entries as they come, opening a new slice when the current one is heavy enough.
 struct Assigner {
-    smallest: u64,
+    /// The most that a slice of the first category weighs: its events are to be there after seconds.
+    first: u64,
     target: u64,
     category: usize,
     current: Option<usize>,
@@ -104,12 +111,17 @@ struct Assigner {
 }
 
 impl Assigner {
-    fn new(entries: &BTreeMap<EvidencePath, Entry>, slicing: Slicing) -> Self {
+    fn new(entries: &BTreeMap<EvidencePath, Entry>, slicing: Slicing, categories: usize) -> Self {
         let total: u64 = entries.values().map(|entry| entry.weight).sum();
         let share = total / (3 * slicing.at_once.max(1) as u64);
         let target = share.clamp(slicing.smallest, slicing.largest.max(slicing.smallest));
         Self {
-            smallest: slicing.smallest,
+            // A filter of one file says nothing of what tells most.
+            first: if categories > 1 {
+                (slicing.smallest / FIRST_PART).max(1)
+            } else {
+                target
+            },
             target,
             category: 0,
             current: None,
@@ -128,7 +140,7 @@ impl Assigner {
 
     fn limit(&self) -> u64 {
         if self.category == 0 {
-            self.smallest
+            self.first
         } else {
             self.target
         }
@@ -152,20 +164,17 @@ impl Assigner {
         number
     }
 
-    /// Old numbers in the order of running: by category, the small first slice at the very front, else
-    /// the heaviest first so that none is left running alone at the end.
+    /// Old numbers in the order of running: by category; in the first one what is small comes first, in the
+    /// order of the walk; the rest the heaviest first, so that none is left running alone at the end.
     fn order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.slices.len()).collect();
         order.sort_by_key(|&number| {
             let (category, weight) = self.slices[number];
-            let too_large = category == 0 && weight > self.smallest;
+            let small_triage = category == 0 && weight <= self.first;
             (
-                category.max(usize::from(too_large)),
-                if category == 0 && !too_large {
-                    0
-                } else {
-                    u64::MAX - weight
-                },
+                category,
+                !small_triage,
+                if small_triage { 0 } else { u64::MAX - weight },
             )
         });
         order
@@ -476,6 +485,7 @@ mod tests {
     fn excludes_carry_the_evidence_s_path_on_a_mount_only() {
         let slice = Slice {
             name: "x".into(),
+            category: 0,
             entries: Vec::new(),
             bytes: 0,
             includes: vec!["/var".into()],

@@ -96,6 +96,8 @@ pub struct Counts {
 pub struct SliceReport {
     /// Short and safe in paths: `triage`, `logs-2`.
     pub name: String,
+    /// The number of its filter file: 0 is what is to be there first.
+    pub category: usize,
     /// Entries.
     pub entries: u64,
     /// Bytes in its files.

@@ -322,6 +322,7 @@ fn add_slices(slices: &mut Vec<PlannedSlice>, census: &CensusReport, label: &str
         slices.push(PlannedSlice {
             name,
             filesystem: label.to_owned(),
+            category: slice.category,
             entries: slice.entries,
             bytes: slice.bytes,
             filter: Path::new(label).join(&slice.filter),
@@ -332,7 +333,7 @@ fn add_slices(slices: &mut Vec<PlannedSlice>, census: &CensusReport, label: &str
 
 /// Triage of every filesystem first, then the rest in order; the numbers of the folders say so.
 fn number(slices: &mut [PlannedSlice]) {
-    slices.sort_by_key(|slice| !slice.name.ends_with("triage"));
+    slices.sort_by_key(|slice| slice.category > 0);
     for (index, slice) in slices.iter_mut().enumerate() {
         slice.name = format!("{:02}-{}", index + 1, slice.name);
     }

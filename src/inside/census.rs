@@ -151,6 +151,7 @@ fn write_slice(
         .sync_all()?;
     Ok(SliceReport {
         name: slice.name.clone(),
+        category: slice.category,
         entries: slice.entries.len() as u64,
         bytes: slice.bytes,
         filter,
