@@ -86,10 +86,7 @@ struct Bar {
 impl Bar {
     fn new() -> Self {
         let bar = ProgressBar::new(0);
-        let template = "{bar:24} {bytes}/{total_bytes}  {msg}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
+        restyle(&bar, "{spinner}");
         bar.enable_steady_tick(Duration::from_millis(500));
         let started = Instant::now();
         Self {
@@ -132,6 +129,7 @@ impl View for Bar {
                 bytes_done,
             } => {
                 (self.slices, self.done, self.started) = (*slices, *done, Instant::now());
+                restyle(&self.bar, "{bar:24} {bytes}/{total_bytes}  {msg}");
                 self.bar.set_length(*bytes);
                 self.bar.set_position(*bytes_done);
             }
@@ -159,6 +157,13 @@ impl View for Bar {
 
     fn end(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// There is nothing to fill before the plan says how much there is.
+fn restyle(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
     }
 }
 
