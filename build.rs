@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use clap::{CommandFactory, ValueEnum};
+use clap::{Command, CommandFactory, ValueEnum};
 
 #[path = "src/cli/args.rs"]
 #[expect(unreachable_pub, reason = "only the definitions are used here")]
@@ -23,10 +23,19 @@ fn main() -> io::Result<()> {
 
 fn make(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let command = args::Cli::command();
-    clap_mangen::generate_to(command.clone(), folder)?;
+    clap_mangen::generate_to(args::Cli::command(), folder)?;
+    let command = without_hidden(&args::Cli::command());
     for shell in clap_complete::Shell::value_variants() {
         clap_complete::generate_to(*shell, &mut command.clone(), "dfagent", folder)?;
     }
     Ok(())
+}
+
+/// What completions offer: clap_complete does not leave hidden commands out by itself.
+fn without_hidden(all: &Command) -> Command {
+    let visible = all.get_subcommands().filter(|one| !one.is_hide_set());
+    Command::new("dfagent")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(all.get_arguments())
+        .subcommands(visible)
 }

@@ -86,8 +86,8 @@ pub struct PlannedSlice {
     pub entries: u64,
     /// Bytes.
     pub bytes: u64,
-    /// Its filter file, from the plan's folder.
-    pub filter: PathBuf,
+    /// What its filter file is made of, from the plan's folder.
+    pub patterns: PathBuf,
     /// Its list of entries, from the plan's folder.
     pub listing: PathBuf,
 }

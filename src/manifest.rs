@@ -184,6 +184,8 @@ pub struct SliceRecord {
     pub seconds: f64,
     /// CPU seconds of the last run, where a cgroup counts them.
     pub cpu_seconds: Option<f64>,
+    /// By which way Plaso read it in the end.
+    pub reading: Reading,
     /// The command in the cage.
     pub command: Vec<String>,
     /// What Plaso could not read.

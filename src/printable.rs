@@ -161,6 +161,12 @@ pub fn line(text: &str, limit: usize) -> String {
     out
 }
 
+/// A number with its noun: `1 file`, `2 files`.
+#[must_use]
+pub fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// The last line with words in it, made printable; a remark if there is none.
 #[must_use]
 pub fn last_line(text: &str, limit: usize) -> String {

@@ -112,7 +112,7 @@ fn filesystem_line(filesystem: &FilesystemRecord) -> String {
         }
     }
     if let Some(counts) = &filesystem.counts {
-        parts.push(format!("{} files", counts.files));
+        parts.push(printable::count(counts.files, "file", "files"));
     }
     parts.retain(|part| !part.is_empty());
     parts.join(", ")

@@ -1,5 +1,12 @@
 //! The main job on real parts: real Plaso, real mounts, the real cage.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on is to fail right there"
+)]
+
 mod lab;
 
 use std::fs;

@@ -251,10 +251,15 @@ fn segment(part: &str) -> Result<Regex, String> {
         return Err("it has an empty name between two slashes".into());
     }
     let part = part.replace("\\Z", "\\z");
-    RegexBuilder::new(&format!("\\A(?:^{part}\\n?\\z)"))
-        .case_insensitive(true)
-        .dot_matches_new_line(true)
-        .build()
+    let build = |text: &str| {
+        RegexBuilder::new(text)
+            .case_insensitive(true)
+            .dot_matches_new_line(true)
+            .build()
+    };
+    // The bare part first, so that a mistake is explained in its own terms.
+    build(&part)
+        .and_then(|_| build(&format!("\\A(?:^{part}\\n?\\z)")))
         .map_err(|error| {
             let last = error.to_string();
             let reason = last.lines().last().unwrap_or_default().trim().to_owned();

@@ -72,31 +72,20 @@ pub fn plan(
     slices.filter(|slice| !slice.entries.is_empty()).collect()
 }
 
-impl Slice {
-    /// The slice as a filter file; excludes get `prefix` in front, the evidence's path when Plaso reads a
-    /// mounted folder (it compares excludes with the whole path there), else nothing.
-    #[must_use]
-    pub fn filter_file(&self, prefix: &str, more_excludes: &[String]) -> String {
-        let mut text = document(
-            FilterType::Include,
-            &format!("Slice {}", self.name),
-            &self.includes,
-        );
-        let excludes: Vec<String> = self
-            .excludes
+/// The filter file of a slice; excludes get `prefix` in front: the evidence's path when Plaso reads a mounted
+/// folder (it compares excludes with the whole path there), else nothing.
+#[must_use]
+pub fn filter_file(name: &str, includes: &[String], excludes: &[String], prefix: &str) -> String {
+    let mut text = document(FilterType::Include, &format!("Slice {name}"), includes);
+    if !excludes.is_empty() {
+        let excludes: Vec<String> = excludes
             .iter()
-            .chain(more_excludes)
             .map(|path| format!("{prefix}{path}"))
             .collect();
-        if !excludes.is_empty() {
-            text.push_str(&document(
-                FilterType::Exclude,
-                "Parts of these folders in other slices",
-                &excludes,
-            ));
-        }
-        text
+        let about = "Parts of these folders that are not in this slice";
+        text.push_str(&document(FilterType::Exclude, about, &excludes));
     }
+    text
 }
 
 /// Gives numbers to entries as they come, opening a new slice when the current one is heavy enough.
@@ -483,19 +472,8 @@ mod tests {
 
     #[test]
     fn excludes_carry_the_evidence_s_path_on_a_mount_only() {
-        let slice = Slice {
-            name: "x".into(),
-            category: 0,
-            entries: Vec::new(),
-            bytes: 0,
-            includes: vec!["/var".into()],
-            excludes: vec!["/var/a".into()],
-        };
-        assert!(slice.filter_file("", &[]).contains("\"/var/a\""));
-        assert!(
-            slice
-                .filter_file("/evidence", &[])
-                .contains("\"/evidence/var/a\"")
-        );
+        let file = |prefix| filter_file("x", &["/var".into()], &["/var/a".into()], prefix);
+        assert!(file("").contains("\"/var/a\""));
+        assert!(file("/evidence").contains("\"/evidence/var/a\""));
     }
 }

@@ -102,10 +102,20 @@ pub struct SliceReport {
     pub entries: u64,
     /// Bytes in its files.
     pub bytes: u64,
-    /// The name of its filter file beside the report.
-    pub filter: String,
+    /// The name of its patterns beside the report.
+    pub patterns: String,
     /// The name of the list of its entries beside the report.
     pub listing: String,
+}
+
+/// What a slice's filter file is made of, for either reading.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlicePatterns {
+    /// To include.
+    pub includes: Vec<String>,
+    /// To exclude, without the evidence's own path in front.
+    pub excludes: Vec<String>,
 }
 
 /// A line of a slice's list of entries.

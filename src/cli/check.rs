@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::args::CheckArgs;
-use super::exit::Exit;
+use super::exit::{Exit, causes};
 use super::process::print_line;
 use crate::cage::Cage;
 use crate::cage::run::bubblewrap_path;
@@ -282,8 +282,8 @@ async fn try_cage(cage: &Cage) -> Result<(), String> {
     let result = task
         .run(cage, &folder, &[])
         .await
-        .map_err(|error| error.to_string());
-    crate::durable::remove_folder(&folder).map_err(|error| error.to_string())?;
+        .map_err(|error| causes(&error));
+    crate::durable::remove_folder(&folder).map_err(|error| causes(&error))?;
     result
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 
 use super::args::VerifyArgs;
-use super::exit::Exit;
+use super::exit::{Exit, causes};
 use super::process::print_line;
 use crate::durable;
 use crate::evidence::fingerprint::{self, Fingerprint};
@@ -129,7 +129,7 @@ fn verify_file(folder: &Path, record: &FileRecord) -> Line {
         Err(error) => Line {
             what,
             state: State::Changed,
-            detail: Some(error.to_string()),
+            detail: Some(causes(&error)),
         },
     }
 }

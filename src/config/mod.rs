@@ -22,6 +22,9 @@ pub const FRAGMENTS: &str = "/etc/dfagent/conf.d";
 
 const MIB: u64 = 1024 * 1024;
 
+/// More than any machine has; as bytes it is still a number.
+const MOST_MIB: u64 = 1 << 40;
+
 /// All settings.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
@@ -241,6 +244,16 @@ impl Settings {
         }
         if self.cage.processes < 16 {
             return wrong("cage.processes", "Plaso needs at least 16".into());
+        }
+        for (key, mib) in [
+            ("slices.largest_mib", self.slices.largest_mib),
+            ("cage.memory_mib", self.cage.memory_mib),
+            ("cage.file_mib", self.cage.file_mib),
+            ("work.reserve_mib", self.work.reserve_mib),
+        ] {
+            if mib > MOST_MIB {
+                return wrong(key, format!("use at most {MOST_MIB} MiB"));
+            }
         }
         for (key, seconds) in [
             ("plaso.idle_limit_seconds", self.plaso.idle_limit_seconds),

@@ -13,6 +13,7 @@ use crate::evidence::source::Source;
 use crate::job::{JobFolder, JobRecord, PlanRecord};
 use crate::manifest::{Custody, FilesystemRecord, Manifest, SCHEMA, SliceRecord};
 use crate::plaso::verdict::{Level, Verdict};
+use crate::printable::count;
 use crate::report;
 
 /// What the steps before have made.
@@ -200,8 +201,8 @@ fn judge_filesystem(filesystem: &FilesystemRecord, verdict: &mut Verdict) {
             .map(ToString::to_string)
             .collect();
         let text = format!(
-            "{label}: {} names are not UTF-8; Plaso passes over such files.",
-            counts.undecodable
+            "{label}: {} not UTF-8; Plaso passes over such files.",
+            count(counts.undecodable, "name is", "names are")
         );
         verdict.add(Level::Partial, "undecodable_names", text, files);
     }
@@ -212,8 +213,8 @@ fn judge_filesystem(filesystem: &FilesystemRecord, verdict: &mut Verdict) {
             .map(|one| one.path.to_string())
             .collect();
         let text = format!(
-            "{label}: {} files or folders could not be read.",
-            counts.unreadable
+            "{label}: {} could not be read.",
+            count(counts.unreadable, "file or folder", "files or folders")
         );
         verdict.add(Level::Partial, "unreadable", text, files);
     }

@@ -11,9 +11,17 @@ use super::{Engine, EngineError, JobRequest, Progress, Talk, finish, now, planni
 use crate::cage::CagedEvidence;
 use crate::durable;
 use crate::evidence::fingerprint::{self, Fingerprint};
+use crate::evidence::plan::Reading;
 use crate::evidence::source::Source;
 use crate::job::{JobFolder, JobRecord, PlanRecord};
 use crate::manifest::{Manifest, SliceRecord, View};
+
+/// A filesystem of the plan, open.
+struct Planned {
+    view: View,
+    raw: CagedEvidence,
+    mount: CagedEvidence,
+}
 
 /// What the slices of a job share.
 pub(super) struct JobContext {
@@ -21,19 +29,26 @@ pub(super) struct JobContext {
     pub(super) source: Arc<Source>,
     pub(super) folder: Arc<JobFolder>,
     pub(super) talk: Talk,
-    filesystems: BTreeMap<String, (View, CagedEvidence)>,
+    filesystems: BTreeMap<String, Planned>,
 }
 
 impl JobContext {
     pub(super) fn view(&self, label: &str) -> Result<&View, EngineError> {
-        self.filesystem(label).map(|(view, _)| view)
+        self.filesystem(label).map(|planned| &planned.view)
     }
 
-    pub(super) fn evidence(&self, label: &str) -> Result<CagedEvidence, EngineError> {
-        self.filesystem(label).map(|(_, evidence)| evidence.clone())
+    pub(super) fn evidence(
+        &self,
+        label: &str,
+        reading: Reading,
+    ) -> Result<&CagedEvidence, EngineError> {
+        self.filesystem(label).map(|planned| match reading {
+            Reading::Raw => &planned.raw,
+            Reading::Mount => &planned.mount,
+        })
     }
 
-    fn filesystem(&self, label: &str) -> Result<&(View, CagedEvidence), EngineError> {
+    fn filesystem(&self, label: &str) -> Result<&Planned, EngineError> {
         let missing = || {
             system(
                 &format!("find the filesystem {label}"),
@@ -200,7 +215,7 @@ fn other_terms(engine: &Engine, record: &JobRecord, request: &JobRequest) -> Opt
     None
 }
 
-fn views(plan: &PlanRecord, open: &[OpenFilesystem]) -> BTreeMap<String, (View, CagedEvidence)> {
+fn views(plan: &PlanRecord, open: &[OpenFilesystem]) -> BTreeMap<String, Planned> {
     let mut views = BTreeMap::new();
     for filesystem in open {
         let record = plan
@@ -208,8 +223,11 @@ fn views(plan: &PlanRecord, open: &[OpenFilesystem]) -> BTreeMap<String, (View, 
             .iter()
             .find(|record| record.label == filesystem.label);
         if let Some(view) = record.and_then(|record| record.view.clone()) {
-            let evidence = filesystem.evidence(view.reading);
-            views.insert(filesystem.label.clone(), (view, evidence));
+            let (raw, mount) = (
+                filesystem.evidence(Reading::Raw),
+                filesystem.evidence(Reading::Mount),
+            );
+            views.insert(filesystem.label.clone(), Planned { view, raw, mount });
         }
     }
     views

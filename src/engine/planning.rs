@@ -234,13 +234,17 @@ pub async fn listing(
 fn census_files(report: &CensusReport) -> Vec<String> {
     let mut files = vec![REPORT.to_owned(), WHOLE_FILTER.to_owned()];
     for slice in &report.slices {
-        files.extend([slice.filter.clone(), slice.listing.clone()]);
+        files.extend([slice.patterns.clone(), slice.listing.clone()]);
     }
     files
 }
 
 /// The reading to plan for: raw if Plaso's library for this filesystem is to be trusted with it.
 fn preferred(engine: &Engine, filesystem: &OpenFilesystem) -> Reading {
+    let superblock = filesystem.superblock.as_ref();
+    if superblock.is_some_and(|superblock| superblock.mount_only) {
+        return Reading::Mount;
+    }
     let raw = filesystem.plan.map_or(RawReading::Never, |plan| plan.raw);
     raw.choose(engine.plaso.versions.libfsxfs, true)
 }
@@ -325,7 +329,7 @@ fn add_slices(slices: &mut Vec<PlannedSlice>, census: &CensusReport, label: &str
             category: slice.category,
             entries: slice.entries,
             bytes: slice.bytes,
-            filter: Path::new(label).join(&slice.filter),
+            patterns: Path::new(label).join(&slice.patterns),
             listing: Path::new(label).join(&slice.listing),
         });
     }

@@ -13,8 +13,10 @@ use super::job::JobContext;
 use super::{EngineError, Progress, now};
 use crate::cage::command::inside;
 use crate::cage::task::{take_over, words};
-use crate::cage::{CageRequest, Caged, Ended};
-use crate::census::filter::{FilterType, document, exact_path};
+use crate::cage::{CageRequest, Caged, CagedEvidence, Ended};
+use crate::census::filter::exact_path;
+use crate::census::plan::filter_file;
+use crate::census::report::SlicePatterns;
 use crate::durable;
 use crate::evidence::plan::Reading;
 use crate::job::{DOCUMENTS, PlannedSlice};
@@ -62,31 +64,35 @@ pub(super) struct SliceRun<'a> {
     job: &'a JobContext,
     planned: &'a PlannedSlice,
     view: &'a View,
+    reading: Reading,
+    evidence: CagedEvidence,
     attempt: PathBuf,
-    command: Vec<String>,
     left_out: Vec<(String, String)>,
 }
 
 impl<'a> SliceRun<'a> {
     pub(super) fn new(job: &'a JobContext, planned: &'a PlannedSlice) -> Result<Self, EngineError> {
         let view = job.view(&planned.filesystem)?;
-        let plaso = &job.engine.plaso;
-        let command = command::extraction(&Extraction {
-            python: &plaso.python,
-            log2timeline: &plaso.log2timeline,
-            parsers: &job.engine.parsers,
-            time_zone: Some(&view.time_zone),
-            evidence: &view.path,
-            memory_bytes: job.engine.settings.cage_limits().memory_bytes,
-        });
-        let attempt = job.folder.running_slice(&planned.name);
         Ok(Self {
             job,
             planned,
             view,
-            attempt,
-            command,
+            reading: view.reading,
+            evidence: job.evidence(&planned.filesystem, view.reading)?.clone(),
+            attempt: job.folder.running_slice(&planned.name),
             left_out: Vec::new(),
+        })
+    }
+
+    fn command(&self) -> Vec<String> {
+        let plaso = &self.job.engine.plaso;
+        command::extraction(&Extraction {
+            python: &plaso.python,
+            log2timeline: &plaso.log2timeline,
+            parsers: &self.job.engine.parsers,
+            time_zone: Some(&self.view.time_zone),
+            evidence: &self.evidence.inside,
+            memory_bytes: self.job.engine.settings.cage_limits().memory_bytes,
         })
     }
 
@@ -96,7 +102,7 @@ impl<'a> SliceRun<'a> {
             name: self.planned.name.clone(),
         });
         let mut attempts = 0;
-        let (begun, started, extracted) = loop {
+        let (begun, started, extracted, summary) = loop {
             attempts += 1;
             let (begun, started) = (Instant::now(), now());
             self.prepare()?;
@@ -104,18 +110,11 @@ impl<'a> SliceRun<'a> {
             if !self.job.source.still_present() {
                 return Err(EngineError::Gone);
             }
-            let Some(hung) = &extracted.hung else {
-                break (begun, started, extracted);
-            };
-            let path = path_in_display_name(&hung.file, &self.view.path);
-            let known = path.is_some() && attempts < MOST_ATTEMPTS;
-            self.left_out
-                .push((path.unwrap_or(&hung.file).to_owned(), hung.why.clone()));
-            if !known {
-                break (begun, started, extracted);
+            let summary = self.summarise().await;
+            if !self.try_again(&extracted, &summary)? || attempts == MOST_ATTEMPTS {
+                break (begun, started, extracted, summary);
             }
         };
-        let summary = self.summarise().await;
         let receipt = match &summary {
             Ok(summary)
                 if extracted.ended.is_success() && summary.completed && !summary.aborted =>
@@ -128,32 +127,51 @@ impl<'a> SliceRun<'a> {
         self.publish(record, begun).await
     }
 
+    /// Whether another way promises more: without the file that Plaso hung on, or by the mount when its own
+    /// code did not find every entry on the device.
+    fn try_again(
+        &mut self,
+        extracted: &Extracted,
+        summary: &Result<StoreSummary, String>,
+    ) -> Result<bool, EngineError> {
+        if let Some(hung) = &extracted.hung {
+            let path = path_in_display_name(&hung.file, &self.evidence.inside);
+            self.left_out
+                .push((path.unwrap_or(&hung.file).to_owned(), hung.why.clone()));
+            return Ok(path.is_some());
+        }
+        let lost = summary.as_ref().is_ok_and(|summary| summary.missing > 0);
+        if self.reading == Reading::Mount || !lost {
+            return Ok(false);
+        }
+        self.reading = Reading::Mount;
+        self.evidence = self
+            .job
+            .evidence(&self.planned.filesystem, Reading::Mount)?
+            .clone();
+        Ok(true)
+    }
+
     /// A fresh attempt folder with the slice's filter, less what was found to hang.
     fn prepare(&self) -> Result<(), EngineError> {
         durable::remove_folder(&self.attempt)?;
         durable::make_folder(&self.attempt)?;
-        let plan = self.job.folder.at("plan").join(&self.planned.filter);
-        let mut filter = durable::read(&plan, MOST_ANSWER)?.unwrap_or_default();
-        let prefix = if self.view.reading == Reading::Mount {
-            self.view.path.as_str()
-        } else {
-            ""
-        };
-        let paths: Vec<String> = self
+        let patterns = self.job.folder.at("plan").join(&self.planned.patterns);
+        let SlicePatterns {
+            includes,
+            mut excludes,
+        } = durable::read_json(&patterns, MOST_ANSWER)?.unwrap_or_default();
+        let hung = self
             .left_out
             .iter()
-            .map(|(path, _)| {
-                format!(
-                    "{prefix}{}",
-                    exact_path(&EvidencePath::new(path.as_bytes()))
-                )
-            })
-            .collect();
-        if !paths.is_empty() {
-            let about = "Plaso hung on these";
-            filter.extend(document(FilterType::Exclude, about, &paths).into_bytes());
-        }
-        durable::write(&self.attempt.join(FILTER), &filter)?;
+            .map(|(path, _)| EvidencePath::new(path.as_bytes()));
+        excludes.extend(hung.map(|path| exact_path(&path)));
+        let prefix = match self.reading {
+            Reading::Raw => "",
+            Reading::Mount => &self.evidence.inside,
+        };
+        let filter = filter_file(&self.planned.name, &includes, &excludes, prefix);
+        durable::write(&self.attempt.join(FILTER), filter.as_bytes())?;
         let cage = &self.job.engine.cage;
         cage.hand_over(&self.attempt)
             .map_err(|error| system("hand a folder to the cage", error))
@@ -163,8 +181,8 @@ impl<'a> SliceRun<'a> {
         let engine = &self.job.engine;
         let request = CageRequest {
             name: self.planned.name.clone(),
-            program: self.command.clone(),
-            evidence: Some(self.job.evidence(&self.planned.filesystem)?),
+            program: self.command(),
+            evidence: Some(self.evidence.clone()),
             attempt: self.attempt.clone(),
             read_only: engine.plaso.read_only(),
             data: Vec::new(),
@@ -262,7 +280,7 @@ impl<'a> SliceRun<'a> {
             "summary",
             &attempt(STORAGE),
             LISTING,
-            &self.view.path,
+            &self.evidence.inside,
             &attempt(SUMMARY),
         ]);
         let listing = self.job.folder.at("plan").join(&self.planned.listing);
@@ -374,7 +392,8 @@ impl<'a> SliceRun<'a> {
             started: started.to_owned(),
             seconds: 0.0,
             cpu_seconds: extracted.cpu.map(|cpu| cpu.as_secs_f64()),
-            command: self.command.clone(),
+            reading: self.reading,
+            command: self.command(),
             warnings: summary.warnings,
             harmless_warnings: summary.harmless_warnings,
             recovery_warnings: summary.recovery_warnings,

@@ -109,4 +109,6 @@ pub struct Superblock {
     pub journal_dirty: Option<bool>,
     /// Whether the filesystem recorded errors.
     pub errors: bool,
+    /// Whether it has a feature that Plaso's own code refuses, so that only a mount can read it.
+    pub mount_only: bool,
 }

@@ -8,7 +8,7 @@ use crate::census::expect;
 use crate::census::filter::{CollectionFilter, FilterError, FilterType, document};
 use crate::census::identity;
 use crate::census::plan::{Slice, plan};
-use crate::census::report::{CensusReport, CensusRequest, ListedEntry, SliceReport};
+use crate::census::report::{CensusReport, CensusRequest, ListedEntry, SlicePatterns, SliceReport};
 use crate::census::walk::{Entry, Kind, Walked, head, walk};
 use crate::durable::{self, FileError};
 use crate::evidence::plan::Reading;
@@ -63,9 +63,7 @@ pub fn run(root: &Path, request: &CensusRequest, folder: &Path) -> Result<(), Ce
     durable::write(&folder.join(WHOLE_FILTER), whole.as_bytes())?;
     let mut slices = Vec::new();
     for slice in plan(&walked.entries, &filter.categories, request.slicing) {
-        slices.push(write_slice(
-            root, &slice, &walked, folder, prefix, &excludes,
-        )?);
+        slices.push(write_slice(root, slice, &walked, folder, &excludes)?);
     }
     let report = CensusReport {
         identity: identity::read(root),
@@ -124,18 +122,18 @@ fn expectation(root: &Path, path: &EvidencePath, entry: Option<&Entry>) -> Optio
 
 fn write_slice(
     root: &Path,
-    slice: &Slice,
+    slice: Slice,
     walked: &Walked,
     folder: &Path,
-    prefix: &str,
     excludes: &[String],
 ) -> Result<SliceReport, CensusError> {
-    let filter = format!("{}.yaml", slice.name);
+    let patterns = format!("{}.patterns", slice.name);
     let listing = format!("{}.entries", slice.name);
-    durable::write(
-        &folder.join(&filter),
-        slice.filter_file(prefix, excludes).as_bytes(),
-    )?;
+    let content = SlicePatterns {
+        includes: slice.includes,
+        excludes: slice.excludes.iter().chain(excludes).cloned().collect(),
+    };
+    durable::write_json(&folder.join(&patterns), &content)?;
     let mut list = BufWriter::new(File::create(folder.join(&listing))?);
     for path in &slice.entries {
         let expect = expectation(root, path, walked.entries.get(path)).map(str::to_owned);
@@ -150,11 +148,11 @@ fn write_slice(
         .map_err(io::IntoInnerError::into_error)?
         .sync_all()?;
     Ok(SliceReport {
-        name: slice.name.clone(),
+        name: slice.name,
         category: slice.category,
         entries: slice.entries.len() as u64,
         bytes: slice.bytes,
-        filter,
+        patterns,
         listing,
     })
 }

@@ -223,6 +223,7 @@ fn known_type(head: &[u8], kind: &str, found: &BTreeMap<String, String>, length:
         label: found.get("LABEL").cloned(),
         journal_dirty: facts.journal_dirty,
         errors: facts.errors,
+        mount_only: facts.mount_only,
     })
 }
 
@@ -231,6 +232,7 @@ struct Facts {
     size: Option<u64>,
     journal_dirty: Option<bool>,
     errors: bool,
+    mount_only: bool,
 }
 
 fn superblock_facts(head: &[u8], kind: &str) -> Facts {
@@ -273,8 +275,12 @@ fn ext_facts(head: &[u8]) -> Facts {
         size,
         journal_dirty: Some(dirty),
         errors: state & 0x2 != 0,
+        mount_only: false,
     }
 }
+
+/// `XFS_SB_FEAT_INCOMPAT_META_UUID`.
+const XFS_META_UUID: u32 = 0x4;
 
 fn xfs_facts(head: &[u8]) -> Facts {
     let be32 = |at: usize| Some(u32::from_be_bytes(head.get(at..at + 4)?.try_into().ok()?));
@@ -282,8 +288,13 @@ fn xfs_facts(head: &[u8]) -> Facts {
     let size = be32(4)
         .zip(be64(8))
         .and_then(|(block, blocks)| blocks.checked_mul(block.into()));
+    // Incompatible features are a field of version 5. META_UUID is set by `xfs_admin -U`, as on copies of one
+    // disk; libfsxfs 2026 refuses such a volume, and Plaso then reads nothing and says nothing.
+    let version = head.get(101).map(|byte| byte & 0xf);
+    let incompatible = be32(216).unwrap_or(0);
     Facts {
         size,
+        mount_only: version == Some(5) && incompatible & XFS_META_UUID != 0,
         ..Facts::default()
     }
 }
@@ -298,6 +309,7 @@ fn btrfs_facts(head: &[u8]) -> Facts {
         size,
         journal_dirty: log_root.map(|root| root != 0),
         errors: false,
+        mount_only: false,
     }
 }
 

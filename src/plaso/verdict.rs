@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::summary::StoreSummary;
 use crate::cage::Ended;
+use crate::printable::count;
 
 /// The three verdicts, worst last.
 #[derive(
@@ -136,7 +137,10 @@ fn judge_store(summary: &StoreSummary, with_filestat: bool, verdict: &mut Verdic
         verdict.add(Level::Failed, "aborted", text, Vec::new());
     }
     if with_filestat && summary.missing > 0 {
-        let text = format!("{} entries were never taken up by Plaso.", summary.missing);
+        let text = format!(
+            "{} never taken up by Plaso.",
+            count(summary.missing, "entry was", "entries were")
+        );
         let files = summary
             .missing_named
             .iter()
@@ -146,8 +150,8 @@ fn judge_store(summary: &StoreSummary, with_filestat: bool, verdict: &mut Verdic
     }
     if summary.silent > 0 {
         let text = format!(
-            "{} logs gave no events though their names promise some.",
-            summary.silent
+            "{} no events though the name promises some.",
+            count(summary.silent, "log gave", "logs gave")
         );
         let files = summary
             .silent_named
@@ -164,8 +168,8 @@ fn judge_store(summary: &StoreSummary, with_filestat: bool, verdict: &mut Verdic
             .map_or("", |warning| warning.message.as_str());
         let first = crate::printable::line(first.lines().next().unwrap_or_default(), 120);
         let text = format!(
-            "Plaso gave {} warnings, the first: {first}.",
-            summary.warnings.count
+            "Plaso gave {}, the first: {first}.",
+            count(summary.warnings.count, "warning", "warnings")
         );
         let mut files: Vec<String> = summary
             .warnings
