@@ -62,8 +62,13 @@ pub fn run(root: &Path, request: &CensusRequest, folder: &Path) -> Result<(), Ce
     let whole = whole_filter(&filter, &walked, prefix, &excludes);
     durable::write(&folder.join(WHOLE_FILTER), whole.as_bytes())?;
     let mut slices = Vec::new();
-    for slice in plan(&walked.entries, &filter.categories, request.slicing) {
-        slices.push(write_slice(root, slice, &walked, folder, &excludes)?);
+    for (number, slice) in plan(&walked.entries, &filter.categories, request.slicing)
+        .into_iter()
+        .enumerate()
+    {
+        // Two filter files may have one name behind their numbers; slices of both then have, too.
+        let stem = folder.join(format!("{:03}-{}", number + 1, slice.name));
+        slices.push(write_slice(root, slice, &walked, &stem, &excludes)?);
     }
     let report = CensusReport {
         identity: identity::read(root),
@@ -124,17 +129,19 @@ fn write_slice(
     root: &Path,
     slice: Slice,
     walked: &Walked,
-    folder: &Path,
+    stem: &Path,
     excludes: &[String],
 ) -> Result<SliceReport, CensusError> {
-    let patterns = format!("{}.patterns", slice.name);
-    let listing = format!("{}.entries", slice.name);
+    let (patterns, listing) = (
+        stem.with_extension("patterns"),
+        stem.with_extension("entries"),
+    );
     let content = SlicePatterns {
         includes: slice.includes,
         excludes: slice.excludes.iter().chain(excludes).cloned().collect(),
     };
-    durable::write_json(&folder.join(&patterns), &content)?;
-    let mut list = BufWriter::new(File::create(folder.join(&listing))?);
+    durable::write_json(&patterns, &content)?;
+    let mut list = BufWriter::new(File::create(&listing)?);
     for path in &slice.entries {
         let expect = expectation(root, path, walked.entries.get(path)).map(str::to_owned);
         let line = ListedEntry {
@@ -152,7 +159,14 @@ fn write_slice(
         category: slice.category,
         entries: slice.entries.len() as u64,
         bytes: slice.bytes,
-        patterns,
-        listing,
+        patterns: file_name(&patterns),
+        listing: file_name(&listing),
     })
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
