@@ -1,15 +1,15 @@
-//! The few kernel calls that have no safe wrapper: flags of block devices and loop devices.
+//! The few kernel calls that have no safe wrapper: flags of block devices, of descriptors, and loop devices.
 //!
 //! Nothing here opens a device; callers pass descriptors that were opened for reading only.
 #![expect(
     unsafe_code,
-    reason = "ioctls of linux/fs.h and linux/loop.h have no safe wrapper"
+    reason = "ioctls of linux/fs.h and linux/loop.h and close_range have no safe wrapper"
 )]
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
 
-use nix::libc::c_int;
+use nix::libc::{self, c_int};
 
 mod raw {
     use super::LoopConfig;
@@ -131,6 +131,25 @@ pub fn configure_read_only_loop(
     // SAFETY: both descriptors are open for the call; the kernel reads one loop_config, whose
     // layout is that of linux/loop.h.
     unsafe { raw::loop_configure(descriptor(device), &raw const config) }.map(drop)
+}
+
+/// Keeps descriptors above standard error, such as those that our own caller left open, from programs that we
+/// start (`close_range` with `CLOSE_RANGE_CLOEXEC`, Linux 5.11 and later).
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn keep_descriptors() -> nix::Result<()> {
+    let (first, last) = (3_u32, u32::MAX);
+    // SAFETY: no memory is passed, and with this flag nothing is closed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            last,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    nix::errno::Errno::result(result).map(drop)
 }
 
 #[cfg(test)]

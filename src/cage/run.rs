@@ -47,6 +47,9 @@ pub enum CageError {
     /// The filters could not be built.
     #[error("prepare the cage")]
     Seccomp(#[from] seccomp::SeccompError),
+    /// Descriptors that our caller left open could not be kept from it.
+    #[error("keep open descriptors from the cage")]
+    Descriptors(#[from] nix::Error),
     /// The system refused something.
     #[error("{operation} for the cage {name}")]
     System {
@@ -103,6 +106,7 @@ impl Cage {
                 return Err(CageError::Missing { program, package });
             }
         }
+        crate::sys::keep_descriptors()?;
         let (uid, gid) = match User::from_name(user) {
             Ok(Some(account)) => (account.uid.as_raw(), account.gid.as_raw()),
             _ => (FALLBACK_UID, FALLBACK_UID),

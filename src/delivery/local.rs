@@ -18,6 +18,18 @@ const RECEIPT: &str = "receipt.json";
 const MERGE_LIMIT: Duration = Duration::from_secs(24 * 3600);
 const MOST_RECEIPT: u64 = 1024 * 1024;
 
+/// Bytes that the timeline of these slices takes, beside the documents that it is joined from.
+#[must_use]
+pub fn timeline_bytes(folder: &JobFolder, slices: &[SliceRecord]) -> u64 {
+    let documents = slices
+        .iter()
+        .map(|slice| folder.slice(&slice.name).join(DOCUMENTS));
+    documents
+        .filter_map(|path| std::fs::symlink_metadata(path).ok())
+        .map(|about| about.len())
+        .sum()
+}
+
 /// Joins the documents of all slices that have some; none if no slice has.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::filesystem::OpenFilesystem;
 use super::job::{fingerprint_of, sweep};
+use super::slice::free_bytes;
 use super::{Engine, EngineError, Progress, Talk, now, planning};
 use crate::delivery::local;
 use crate::durable;
@@ -40,6 +41,14 @@ pub(super) async fn finish(
     talk.tell(Progress::Stage(
         "joining the slices into one timeline".to_owned(),
     ));
+    let wanted = engine.settings.reserve_bytes() + local::timeline_bytes(folder, &slices);
+    if let Some(free) = free_bytes(folder.path()).filter(|free| *free < wanted) {
+        let (free_mib, reserve_mib) = (free >> 20, wanted >> 20);
+        return Err(EngineError::WorkFull {
+            free_mib,
+            reserve_mib,
+        });
+    }
     let timeline = local::deliver(&engine.cage, folder, &slices).await?;
     talk.tell(Progress::Stage(
         "releasing the source and checking that it is untouched".to_owned(),

@@ -110,7 +110,7 @@ impl<'a> SliceRun<'a> {
             if !self.job.source.still_present() {
                 return Err(EngineError::Gone);
             }
-            let summary = self.summarise().await;
+            let summary = self.summarise().await?;
             if !self.try_again(&extracted, &summary)? || attempts == MOST_ATTEMPTS {
                 break (begun, started, extracted, summary);
             }
@@ -119,7 +119,7 @@ impl<'a> SliceRun<'a> {
             Ok(summary)
                 if extracted.ended.is_success() && summary.completed && !summary.aborted =>
             {
-                self.export().await
+                self.export().await?
             }
             _ => Err("the extraction did not come to its end".to_owned()),
         };
@@ -198,7 +198,7 @@ impl<'a> SliceRun<'a> {
         let mut looks = tokio::time::interval(LOOK);
         let mut stop = self.job.talk.stop.clone();
         let (ended, hung) = loop {
-            // Both arms may be dropped at any time: `wait` and `tick` and `wait_for` are cancel-safe.
+            // All arms may be dropped at any time: `wait`, `tick` and `stopped` are cancel-safe.
             tokio::select! {
                 ended = caged.wait() => break (ended, None),
                 _ = looks.tick() => {
@@ -272,7 +272,7 @@ impl<'a> SliceRun<'a> {
         }
     }
 
-    async fn summarise(&self) -> Result<StoreSummary, String> {
+    async fn summarise(&self) -> Result<Result<StoreSummary, String>, EngineError> {
         let attempt = |name: &str| format!("{}/{name}", inside::ATTEMPT);
         let program = words(&[
             inside::GUARD,
@@ -284,17 +284,18 @@ impl<'a> SliceRun<'a> {
             &attempt(SUMMARY),
         ]);
         let listing = self.job.folder.at("plan").join(&self.planned.listing);
-        self.helper(
-            "summary",
-            program,
-            vec![(listing, LISTING.to_owned())],
-            Vec::new(),
-        )
-        .await?;
-        self.answer(SUMMARY)
+        let done = self
+            .helper(
+                "summary",
+                program,
+                vec![(listing, LISTING.to_owned())],
+                Vec::new(),
+            )
+            .await?;
+        Ok(done.and_then(|()| self.answer(SUMMARY)))
     }
 
-    async fn export(&self) -> Result<ExportReceipt, String> {
+    async fn export(&self) -> Result<Result<ExportReceipt, String>, EngineError> {
         let attempt = |name: &str| format!("{}/{name}", inside::ATTEMPT);
         let plaso = &self.job.engine.plaso;
         let program = words(&[
@@ -306,19 +307,20 @@ impl<'a> SliceRun<'a> {
             &attempt(RECEIPT),
         ]);
         let data = vec![(EXPORTER_TEXT, EXPORTER.to_owned())];
-        self.helper("export", program, plaso.read_only(), data)
+        let done = self
+            .helper("export", program, plaso.read_only(), data)
             .await?;
-        self.answer(RECEIPT)
+        Ok(done.and_then(|()| self.answer(RECEIPT)))
     }
 
-    /// A second run in the same attempt folder.
+    /// A second run in the same attempt folder. A full disk is nothing to judge the slice by.
     async fn helper(
         &self,
         name: &'static str,
         program: Vec<String>,
         read_only: Vec<(PathBuf, String)>,
         data: Vec<(&'static str, String)>,
-    ) -> Result<(), String> {
+    ) -> Result<Result<(), String>, EngineError> {
         let request = CageRequest {
             name: format!("{}-{name}", self.planned.name),
             program,
@@ -328,20 +330,29 @@ impl<'a> SliceRun<'a> {
             data,
             time_limit: self.job.engine.settings.slice_limit(),
         };
-        let mut caged = self
-            .job
-            .engine
-            .cage
-            .start(&request)
-            .map_err(|error| error.to_string())?;
-        let ended = caged.wait().await;
+        let mut caged = self.job.engine.cage.start(&request)?;
+        let mut looks = tokio::time::interval(LOOK);
+        let mut stop = self.job.talk.stop.clone();
+        let ended = loop {
+            // All arms may be dropped at any time: `wait`, `tick` and `stopped` are cancel-safe.
+            tokio::select! {
+                ended = caged.wait() => break ended,
+                _ = looks.tick() => self.watch_space(&mut caged)?,
+                () = stopped(&mut stop) => {
+                    caged.kill();
+                    caged.wait().await;
+                    return Err(EngineError::Stopped);
+                }
+            }
+        };
         if ended.is_success() {
-            return Ok(());
+            return Ok(Ok(()));
         }
-        Err(format!(
+        self.watch_space(&mut caged)?;
+        Ok(Err(format!(
             "{name} {ended}: {}",
             printable::last_line(&caged.errors(), 200)
-        ))
+        )))
     }
 
     fn answer<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T, String> {

@@ -54,8 +54,8 @@ def listener(stack, family, address):
 
 def process(stack, user):
     """A process of a user that only waits."""
-    words = ["/usr/bin/setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups", "/usr/bin/sleep", "600"]
-    started = subprocess.Popen(words)
+    become = ["/usr/bin/setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups"]
+    started = subprocess.Popen([*become, "/usr/bin/sleep", "600"])
     stack.callback(started.wait)
     stack.callback(started.kill)
     return started.pid

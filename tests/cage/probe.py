@@ -161,11 +161,12 @@ def files(facts):
     evidence = facts["evidence"]
     seen = ("/root", "/home", "/var", "/run", "/boot", "/sys", facts["secret"])
     attempts = {f"seeing {path}": lambda path=path: done(os.stat, path) for path in seen}
+    above = f"{facts['attempt']}/../../../../../../../../etc/shadow"
     return attempts | {
         "reading /etc/shadow": lambda: read("/etc/shadow"),
         "/proc/1/root": lambda: read("/proc/1/root/etc/shadow"),
         "/proc/1/cwd": lambda: os.listdir("/proc/1/cwd"),
-        "going up from the work folder": lambda: read(f"{facts['attempt']}/../../../../../../../../etc/shadow"),
+        "going up from the work folder": lambda: read(above),
         "a link in the evidence": lambda: read(f"{evidence}/var/log/to-shadow"),
         "a relative link in the evidence": lambda: read(f"{evidence}/var/log/up-to-shadow"),
         "open_by_handle_at": lambda: open_by_handle(facts),
@@ -256,7 +257,8 @@ def cloned3(flags):
 
 def namespaces(_facts):
     user = CLONE_NEW["user"]
-    attempts = {f"unshare {name}": lambda flag=flag: call("unshare", flag) for name, flag in CLONE_NEW.items()}
+    unshared = {f"unshare {name}": flag for name, flag in CLONE_NEW.items()}
+    attempts = {name: lambda flag=flag: call("unshare", flag) for name, flag in unshared.items()}
     return attempts | {
         "clone of a user": lambda: cloned(user),
         "clone with a bit beyond the flags": lambda: cloned(user | CLONE_NEW["mnt"] | 1 << 40),
@@ -344,7 +346,8 @@ def all_capabilities():
 
 def set_uid_honoured():
     """The effective user of a set-uid program that waits for a password."""
-    waiting = subprocess.Popen(["/usr/bin/su"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    pipe = subprocess.PIPE
+    waiting = subprocess.Popen(["/usr/bin/su"], stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)
     try:
         waiting.stdout.read(1)
         with open(f"/proc/{waiting.pid}/status", encoding="ascii") as file:
@@ -614,16 +617,22 @@ def in_child(attempt):
     return True, f"status {status} without an answer"
 
 
+def is_open(number):
+    """The descriptor that listed the others is closed again."""
+    return os.path.lexists(f"/proc/self/fd/{number}")
+
+
 def own_state():
     """What the process is, before it does anything."""
     with open("/proc/self/status", encoding="ascii") as file:
         lines = dict(line.rstrip("\n").split(":\t", 1) for line in file)
-    names = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Uid", "Gid", "Groups")
-    listed = os.open("/proc/self/fd", os.O_RDONLY)
-    numbers = [int(name) for name in os.listdir(listed)]
+    names = (
+        "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Uid", "Gid", "Groups",
+    )  # fmt: skip
+    listed = [int(name) for name in os.listdir("/proc/self/fd")]
     return {
         "status": {name: lines[name].strip() for name in names},
-        "descriptors": sorted(number for number in numbers if number > 2 and number != listed),
+        "descriptors": sorted(number for number in listed if number > 2 and is_open(number)),
         "environment": dict(os.environ),
     }
 
