@@ -208,11 +208,11 @@ mod tests {
             name: "t".into(),
             program: vec!["/usr/bin/true".into()],
             evidence: Some(CagedEvidence {
-                outside: "/work/mount".into(),
+                outside: "/srv/mount".into(),
                 inside: "/evidence".into(),
                 device,
             }),
-            attempt: "/work/attempt".into(),
+            attempt: "/srv/attempt".into(),
             read_only: Vec::new(),
             data: Vec::new(),
             time_limit: Duration::from_secs(1),
@@ -243,9 +243,9 @@ mod tests {
 
     #[test]
     fn evidence_is_never_bound_writable() {
-        assert!(arguments(false).contains("--ro-bind /work/mount /evidence"));
-        assert!(!arguments(false).contains("--bind /work/mount"));
-        assert!(arguments(true).contains("--dev-bind /work/mount /evidence"));
+        assert!(arguments(false).contains("--ro-bind /srv/mount /evidence"));
+        assert!(!arguments(false).contains("--bind /srv/mount"));
+        assert!(arguments(true).contains("--dev-bind /srv/mount /evidence"));
     }
 
     #[test]

@@ -1,16 +1,23 @@
-//! The step between the agent and bubblewrap: a process that limits itself and then becomes it.
+//! The step between the agent and bubblewrap: a process that joins the control group, limits itself, starts
+//! bubblewrap, and ends the whole group when the agent is gone.
 //!
-//! A hidden subcommand of our own binary, so that nothing unsafe has to run between fork and exec.
+//! A hidden subcommand of our own binary, so that nothing unsafe has to run between fork and exec. It stays as
+//! bubblewrap's parent, because bubblewrap's own way to die with its parent has a hole while it starts: killed
+//! in that moment, an agent would leave a bubblewrap behind that holds the evidence's mount for ever.
 
-use std::ffi::CString;
-use std::fs;
-use std::io;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
 
+use nix::poll::PollFlags;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::Signal;
-use nix::unistd::{Pid, execv, getppid};
+use nix::sys::signal::{Signal, raise};
+use nix::unistd::{Pid, getppid};
+
+use super::supervise::{AGENT_GONE, supervise};
 
 /// What the launcher is told.
 #[derive(Debug)]
@@ -26,27 +33,46 @@ pub struct Launch {
     /// `RLIMIT_FSIZE`, bytes.
     pub file_size: u64,
     /// The command, with an absolute path.
-    pub command: Vec<std::ffi::OsString>,
+    pub command: Vec<OsString>,
 }
 
 impl Launch {
-    /// Never returns on success: the process is the command from here on.
+    /// Runs the command to its end and returns its exit code; dies of the signal that it died of.
     ///
     /// # Errors
     /// A limit, the cgroup or the command itself was refused, or the agent is already gone.
-    pub fn exec(self) -> io::Result<std::convert::Infallible> {
-        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    pub fn run(self) -> io::Result<u8> {
         if getppid() != Pid::from_raw(self.parent) {
             return Err(io::Error::other(
                 "the agent ended while the cage was starting",
             ));
         }
         if let Some(folder) = &self.cgroup {
-            let procs = fs::OpenOptions::new()
-                .write(true)
-                .open(folder.join("cgroup.procs"));
-            io::Write::write_all(&mut procs?, b"0")?;
+            write(&folder.join("cgroup.procs"), b"0")?;
         }
+        self.limit()?;
+        let (program, arguments) = self
+            .command
+            .split_first()
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::inherit());
+        // The pipe is the guard's to read; here only its closing counts.
+        let (mut child, ended) = supervise(&mut command, &io::stdin(), PollFlags::empty(), |_| {
+            Ok(false)
+        })?;
+        if let Some(status) = ended {
+            return Ok(pass_on(status));
+        }
+        if let Some(folder) = &self.cgroup {
+            // Ends this process, too.
+            write(&folder.join("cgroup.kill"), b"1")?;
+        }
+        child.kill()?;
+        Ok(AGENT_GONE)
+    }
+
+    fn limit(&self) -> nix::Result<()> {
         for (resource, limit) in [
             (Resource::RLIMIT_CORE, 0),
             (Resource::RLIMIT_NOFILE, 4096),
@@ -59,15 +85,23 @@ impl Launch {
         ] {
             setrlimit(resource, limit, limit)?;
         }
-        let words: Result<Vec<CString>, _> = self
-            .command
-            .iter()
-            .map(|word| CString::new(word.as_bytes()))
-            .collect();
-        let words = words.map_err(io::Error::other)?;
-        let program = words
-            .first()
-            .ok_or_else(|| io::Error::other("no command given"))?;
-        execv(program, &words).map_err(io::Error::from)
+        Ok(())
     }
+}
+
+fn pass_on(status: ExitStatus) -> u8 {
+    if let Some(signal) = status
+        .signal()
+        .and_then(|number| Signal::try_from(number).ok())
+    {
+        raise(signal).unwrap_or_default();
+    }
+    status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(u8::MAX)
+}
+
+fn write(file: &Path, value: &[u8]) -> io::Result<()> {
+    OpenOptions::new().write(true).open(file)?.write_all(value)
 }

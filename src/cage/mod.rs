@@ -14,6 +14,7 @@ pub mod command;
 pub mod launch;
 pub mod run;
 pub mod seccomp;
+pub mod supervise;
 pub mod task;
 
 use std::path::PathBuf;

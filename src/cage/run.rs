@@ -1,7 +1,6 @@
 //! Starting, watching and ending a cage.
 //!
-//! To be used from one thread that lives as long as the agent: the death signal of a child follows the
-//! thread that started it, and descriptors meant for bubblewrap are inheritable until it has started.
+//! To be used from one thread: descriptors meant for bubblewrap are inheritable until the launcher has started.
 
 use std::collections::VecDeque;
 use std::fs::File;

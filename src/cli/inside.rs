@@ -5,6 +5,7 @@ use std::path::Path;
 use super::args::Inside;
 use super::exit::Exit;
 use crate::cage::launch::Launch;
+use crate::cage::supervise::AGENT_GONE;
 use crate::census::report::CensusRequest;
 use crate::inside::{census, guard, merge, probe, summary};
 use crate::{durable, printable};
@@ -13,8 +14,8 @@ use crate::{durable, printable};
 const MOST_QUESTION: u64 = 16 * 1024 * 1024;
 
 pub(super) fn run(part: Inside) -> Exit {
-    let result = match part {
-        Inside::Guard { command } => return guarded(&command),
+    match part {
+        Inside::Guard { command } => passed("guard", guard::run(&command)),
         Inside::Launch {
             cgroup,
             parent,
@@ -31,13 +32,13 @@ pub(super) fn run(part: Inside) -> Exit {
                 file_size,
                 command,
             };
-            launch
-                .exec()
-                .map(|never| match never {})
-                .map_err(anyhow::Error::from)
+            passed("launch", launch.run())
         }
-        other => answer(other),
-    };
+        other => answered(answer(other)),
+    }
+}
+
+fn answered(result: anyhow::Result<()>) -> Exit {
     match result {
         Ok(()) => Exit::Complete,
         Err(error) => {
@@ -47,12 +48,13 @@ pub(super) fn run(part: Inside) -> Exit {
     }
 }
 
-fn guarded(command: &[String]) -> Exit {
-    match guard::run(command) {
+/// The code of the program that was watched.
+fn passed(who: &str, result: std::io::Result<u8>) -> Exit {
+    match result {
         Ok(code) => Exit::Passed(code),
         Err(error) => {
-            eprintln!("guard: {error}");
-            Exit::Passed(guard::AGENT_GONE)
+            eprintln!("{who}: {error}");
+            Exit::Passed(AGENT_GONE)
         }
     }
 }

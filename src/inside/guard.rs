@@ -5,83 +5,45 @@
 //! passed on, a signal as 128 plus its number.
 
 use std::io::{self, Read};
-use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::poll::PollFlags;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// The exit code when the agent's end of the pipe closed.
-pub const AGENT_GONE: u8 = 125;
+use crate::cage::supervise::{AGENT_GONE, is_closed, supervise};
 
 /// Runs `command` under guard and returns the exit code to end with.
 ///
 /// # Errors
-/// The command cannot be started, or the kernel refuses signals or polls.
+/// The kernel refuses signals or polls.
 pub fn run(command: &[String]) -> io::Result<u8> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGCHLD);
-    signals.thread_block()?;
-    let children = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let control = io::stdin();
     if is_closed(&control)? {
         return Ok(AGENT_GONE);
     }
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut child = match start(program, arguments) {
-        Ok(child) => child,
+    let mut work = Command::new(program);
+    work.args(arguments).stdin(Stdio::null());
+    let ended = match supervise(&mut work, &control, PollFlags::POLLIN, |child| {
+        pass_on(&control, child)
+    }) {
+        Ok((_, ended)) => ended,
         Err(error) => {
             eprintln!("start {program}: {error}");
             return Ok(127);
         }
     };
-    loop {
-        let mut watched = [
-            PollFd::new(control.as_fd(), PollFlags::POLLIN),
-            PollFd::new(children.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut watched, PollTimeout::NONE) {
-            Err(nix::Error::EINTR) => continue,
-            other => other?,
-        };
-        let (asked, died) = (
-            watched[0].any() == Some(true),
-            watched[1].any() == Some(true),
-        );
-        if died {
-            while children.read_signal()?.is_some() {}
-            if let Some(status) = child.try_wait()? {
-                let code = status
-                    .code()
-                    .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-                return Ok(u8::try_from(code).unwrap_or(u8::MAX));
-            }
-        }
-        if asked && !pass_on(&control, &child)? {
-            // Everything but ourselves and the init of the cage; that one ends with us.
-            kill(Pid::from_raw(-1), Signal::SIGKILL).unwrap_or_default();
-            return Ok(AGENT_GONE);
-        }
-    }
-}
-
-fn start(program: &str, arguments: &[String]) -> io::Result<Child> {
-    // std::process::Command gives the child an empty signal mask, so SIGCHLD is not blocked there.
-    Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .spawn()
-}
-
-fn is_closed(control: &io::Stdin) -> io::Result<bool> {
-    let mut watched = [PollFd::new(control.as_fd(), PollFlags::POLLIN)];
-    poll(&mut watched, PollTimeout::ZERO)?;
-    Ok(watched[0]
-        .revents()
-        .is_some_and(|seen| seen.contains(PollFlags::POLLHUP)))
+    let Some(status) = ended else {
+        // Everything but ourselves and the init of the cage; that one ends with us.
+        kill(Pid::from_raw(-1), Signal::SIGKILL).unwrap_or_default();
+        return Ok(AGENT_GONE);
+    };
+    let code = status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
 /// Handles one byte of the pipe; false when the pipe is closed.
