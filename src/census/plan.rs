@@ -17,8 +17,8 @@ use crate::printable::EvidencePath;
 /// Names in one pattern; Python tries alternatives one after the other.
 const NAMES_IN_PATTERN: usize = 200;
 
-/// By how much slices of the first category are smaller than the others.
-const FIRST_PART: u64 = 4;
+/// By how much the very first slice is smaller than the smallest of the others.
+const FIRST_PART: u64 = 8;
 
 /// One slice of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,11 +90,13 @@ pub fn filter_file(name: &str, includes: &[String], excludes: &[String], prefix:
 
 /// Gives numbers to entries as they come, opening a new slice when the current one is heavy enough.
 struct Assigner {
-    /// The most that a slice of the first category weighs: its events are to be there after seconds.
+    /// The most that the very first slice weighs: its events are to be there after seconds.
     first: u64,
     target: u64,
     category: usize,
     current: Option<usize>,
+    /// The very first slice.
+    front: Option<usize>,
     /// Category and weight of every slice.
     slices: Vec<(usize, u64)>,
 }
@@ -114,6 +116,7 @@ impl Assigner {
             target,
             category: 0,
             current: None,
+            front: None,
             slices: Vec::new(),
         }
     }
@@ -127,44 +130,53 @@ impl Assigner {
         }
     }
 
-    fn limit(&self) -> u64 {
-        if self.category == 0 {
-            self.first
-        } else {
-            self.target
-        }
-    }
-
     fn assign(&mut self, entry: &Entry) -> usize {
-        if entry.kind == Kind::File && entry.weight > self.limit() {
-            self.slices.push((self.category, entry.weight));
-            return self.slices.len() - 1;
+        if let Some(number) = self.assign_first(entry) {
+            return number;
         }
-        let full = |number: usize| self.slices[number].1 + entry.weight > self.limit();
+        if entry.kind == Kind::File && entry.weight > self.target {
+            return self.open(entry.weight);
+        }
+        let fits = |number: usize| self.slices[number].1 + entry.weight <= self.target;
         let number = match self.current {
-            Some(number) if !full(number) => number,
-            _ => {
-                self.slices.push((self.category, 0));
-                self.slices.len() - 1
+            Some(number) if fits(number) => {
+                self.slices[number].1 += entry.weight;
+                number
             }
+            _ => self.open(entry.weight),
         };
         self.current = Some(number);
-        self.slices[number].1 += entry.weight;
         number
     }
 
-    /// Old numbers in the order of running: by category; in the first one what is small comes first, in the
-    /// order of the walk; the rest the heaviest first, so that none is left running alone at the end.
+    /// The slice that is to be there after seconds takes what fits of the first category.
+    fn assign_first(&mut self, entry: &Entry) -> Option<usize> {
+        if self.category > 0 || entry.weight > self.first {
+            return None;
+        }
+        let number = *self.front.get_or_insert_with(|| {
+            self.slices.push((0, 0));
+            self.slices.len() - 1
+        });
+        let weight = &mut self.slices[number].1;
+        (*weight + entry.weight <= self.first).then(|| {
+            *weight += entry.weight;
+            number
+        })
+    }
+
+    fn open(&mut self, weight: u64) -> usize {
+        self.slices.push((self.category, weight));
+        self.slices.len() - 1
+    }
+
+    /// Old numbers in the order of running: the very first slice, then by category, the heaviest first, so that
+    /// none is left running alone at the end.
     fn order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.slices.len()).collect();
         order.sort_by_key(|&number| {
             let (category, weight) = self.slices[number];
-            let small_triage = category == 0 && weight <= self.first;
-            (
-                category,
-                !small_triage,
-                if small_triage { 0 } else { u64::MAX - weight },
-            )
+            (self.front != Some(number), category, u64::MAX - weight)
         });
         order
     }
