@@ -4,7 +4,7 @@
 //! DIR/NAME-KEY/
 //!   job.json             what was asked for, and the source's fingerprint before anything was read
 //!   plan.json            filesystems and slices; there once the census is complete
-//!   plan/LABEL/          the census's answer: filters and lists of entries
+//!   plan/LABEL/          the census's answer: the whole filter, patterns and entries of each slice
 //!   slices/NN-NAME/      a finished slice: storage.plaso, documents.jsonl until they are joined, slice.json
 //!   slices/NN-NAME.run/  a slice at work; never looked at again after a break
 //!   timeline.jsonl  manifest.json  report.txt

@@ -34,7 +34,8 @@ fn own_program() -> anyhow::Result<std::path::PathBuf> {
     std::env::current_exe().context("find our own program")
 }
 
-/// A runtime on this very thread: the cages die with the thread that started them.
+/// A runtime on this very thread: one thread starts all cages, because descriptors meant for one are
+/// inheritable while it starts.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
