@@ -4,6 +4,7 @@
 //! with the defaults here by a test.
 
 pub mod filters;
+pub mod worker;
 
 use std::fs;
 use std::io;
@@ -41,6 +42,18 @@ pub struct Settings {
     pub cage: CageSettings,
     /// The output folder.
     pub work: WorkSettings,
+    /// The worker.
+    pub agent: worker::AgentSettings,
+    /// Which kinds of devices may be evidence.
+    pub devices: worker::DeviceSettings,
+    /// What is done with volumes at which attachment points.
+    pub attach: worker::AttachTable,
+    /// Programs that are run when a job has ended.
+    pub hook: worker::HookTable,
+    /// Figures for Prometheus.
+    pub metrics: worker::MetricsSettings,
+    /// Switching the machine off.
+    pub power: worker::PowerSettings,
 }
 
 /// `[evidence]`
@@ -274,7 +287,7 @@ impl Settings {
                 format!("{name:?} is no name of a parser or plugin"),
             );
         }
-        Ok(())
+        worker::check(&self.attach, &self.hook)
     }
 
     /// Slices to run at once on this machine.

@@ -1,0 +1,122 @@
+//! A job of the worker: one volume on its way from attached to released, as the ledger keeps it.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::plaso::verdict::Level;
+use crate::policy::Volume;
+
+/// A job as the ledger keeps it.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// The volume's identity; one job for each.
+    pub id: String,
+    /// The volume as it was attached last.
+    pub volume: Volume,
+    /// The case.
+    pub case: Option<String>,
+    /// Higher is earlier.
+    pub priority: i64,
+    /// The folder of its results.
+    pub folder: PathBuf,
+    /// Where its filesystems are mounted; none: in its folder.
+    pub mountpoint: Option<PathBuf>,
+    /// Where it stands.
+    pub state: State,
+    /// How often it was started.
+    pub starts: u32,
+    /// How often the agent went down while it ran, since it last got on.
+    pub crashes: u32,
+    /// When it was seen first, RFC 3339, UTC.
+    pub created: String,
+    /// When its state changed last.
+    pub changed: String,
+    /// Hooks that are still to be run after it has ended.
+    pub hooks_due: Vec<String>,
+    /// Hooks that were run: name and how it went.
+    pub hooks_done: Vec<HookRecord>,
+}
+
+/// How a hook went.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HookRecord {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Whether it ended with exit code 0 in time.
+    pub ok: bool,
+    /// How it ended, printable.
+    pub outcome: String,
+}
+
+/// Where a job stands.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "name", deny_unknown_fields)]
+pub enum State {
+    /// Its volume is here; it waits for its turn.
+    Queued,
+    /// It is at work.
+    Running,
+    /// It waits by itself for something, such as free space.
+    Waiting {
+        /// For what, in a sentence.
+        why: String,
+    },
+    /// Its volume went away or the agent was stopped; it goes on when the volume is here.
+    Interrupted {
+        /// Why, in a sentence.
+        why: String,
+    },
+    /// A person has to do something.
+    NeedsOperator {
+        /// What is wrong, in a sentence.
+        why: String,
+        /// The command that helps.
+        help: String,
+    },
+    /// It brought the agent down too often.
+    Parked,
+    /// Somebody took the volume back; it goes on at the next attachment.
+    Released,
+    /// Somebody ended it.
+    Cancelled,
+    /// It came to its end.
+    Done {
+        /// Its verdict.
+        verdict: Level,
+    },
+}
+
+impl State {
+    /// The name in `status`, metrics and logs.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Waiting { .. } => "waiting",
+            Self::Interrupted { .. } => "interrupted",
+            Self::NeedsOperator { .. } => "needs_operator",
+            Self::Parked => "parked",
+            Self::Released => "released",
+            Self::Cancelled => "cancelled",
+            Self::Done { .. } => "done",
+        }
+    }
+
+    /// All names, in the order of a job's life.
+    pub const NAMES: [&'static str; 9] = [
+        "queued",
+        "running",
+        "waiting",
+        "interrupted",
+        "needs_operator",
+        "parked",
+        "released",
+        "cancelled",
+        "done",
+    ];
+}
