@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::durable::{self, FileError};
 use crate::evidence::fingerprint::Fingerprint;
@@ -50,10 +51,33 @@ pub struct JobRecord {
 pub struct Terms {
     /// Plaso's release.
     pub plaso: u32,
+    /// What is looked for, and by what.
+    pub selection: Selection,
+}
+
+/// What is looked for, and by what.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Selection {
+    /// Filter files, name and text.
+    pub filters: Vec<(String, String)>,
     /// Parsers and plugins.
     pub parsers: Vec<String>,
-    /// SHA-256 over the filter files.
-    pub filter_sha256: String,
+}
+
+impl Selection {
+    /// SHA-256 over the names and texts of the filter files.
+    #[must_use]
+    pub fn filter_sha256(&self) -> String {
+        let mut hasher = Sha256::new();
+        for (name, text) in &self.filters {
+            hasher.update(name);
+            hasher.update([0]);
+            hasher.update(text);
+            hasher.update([0]);
+        }
+        durable::hex(&hasher.finalize())
+    }
 }
 
 /// The plan, once the census is complete.
@@ -110,15 +134,17 @@ pub enum JobError {
 #[derive(Debug)]
 pub struct JobFolder {
     path: PathBuf,
+    mounts: PathBuf,
     _lock: Flock<File>,
 }
 
 impl JobFolder {
-    /// Makes or opens the folder and locks it.
+    /// Makes or opens the folder and locks it; filesystems are mounted below `mounts`, or in the folder.
     ///
     /// # Errors
     /// It cannot be made, or another process holds it.
-    pub fn open(path: PathBuf) -> Result<Self, JobError> {
+    pub fn open(path: PathBuf, mounts: Option<PathBuf>) -> Result<Self, JobError> {
+        let mounts = mounts.unwrap_or_else(|| path.join("mount"));
         durable::make_folder(&path.join("slices"))?;
         let lock = OpenOptions::new()
             .create(true)
@@ -130,7 +156,11 @@ impl JobFolder {
             source,
         })?;
         match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Self { path, _lock: lock }),
+            Ok(lock) => Ok(Self {
+                path,
+                mounts,
+                _lock: lock,
+            }),
             Err(_) => Err(JobError::Taken { folder: path }),
         }
     }
@@ -150,7 +180,16 @@ impl JobFolder {
     /// Where filesystems are mounted, in this program's own namespace.
     #[must_use]
     pub fn mount_point(&self, label: &str) -> PathBuf {
-        self.path.join("mount").join(label)
+        self.mounts.join(label)
+    }
+
+    /// Removes the folders that filesystems were mounted at; they must be empty.
+    pub fn remove_mount_points(&self) {
+        let labels = std::fs::read_dir(&self.mounts).into_iter().flatten();
+        for label in labels.flatten() {
+            drop(std::fs::remove_dir(label.path()));
+        }
+        drop(std::fs::remove_dir(&self.mounts));
     }
 
     /// A finished slice's folder.

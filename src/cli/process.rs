@@ -12,7 +12,8 @@ use super::exit::Exit;
 use super::progress;
 use crate::config::{ConfigError, Settings, is_parser_name};
 use crate::engine::job::{self, JobResult};
-use crate::engine::{Engine, JobRequest, Talk};
+use crate::engine::places::Places;
+use crate::engine::{self, Engine, JobRequest, Talk};
 use crate::evidence::namespace;
 use crate::evidence::outcome::Weight;
 use crate::manifest::{FilesystemRecord, Manifest};
@@ -50,17 +51,18 @@ pub(super) fn run(args: &ProcessArgs, config: Option<&Path>) -> anyhow::Result<E
 }
 
 async fn process(args: &ProcessArgs, settings: Settings, output: PathBuf) -> anyhow::Result<Exit> {
-    let engine = Engine::set_up(
-        settings,
-        args.parsers.clone(),
-        &args.filter,
-        &super::own_program()?,
-    )
-    .await?;
+    let selection = engine::select(&settings, args.parsers.clone(), &args.filter)?;
+    let places = Places::new(settings.at_once());
+    let engine = Engine::set_up(settings, places, &super::own_program()?).await?;
     let request = JobRequest {
         source: args.source.clone(),
         output,
+        name: None,
+        mountpoint: None,
         case: args.case.clone(),
+        priority: 0,
+        selection,
+        keep_begun_selection: false,
     };
     let (progress, heard) = mpsc::unbounded_channel();
     let (stop_now, stop) = watch::channel(false);

@@ -55,7 +55,9 @@ fn line(progress: &Progress) -> Option<String> {
         } => {
             format!("slice {name}: {documents} events, {level}")
         }
-        Progress::SliceStarted { .. } | Progress::SliceTick { .. } => return None,
+        Progress::Alive | Progress::SliceStarted { .. } | Progress::SliceTick { .. } => {
+            return None;
+        }
     })
 }
 

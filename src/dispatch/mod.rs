@@ -1,3 +1,450 @@
 //! Pure: which jobs there are, what may happen to them next, and what has to be done for it.
+//!
+//! The dispatcher is told what happened and answers with effects, in order. A job is kept before anything is
+//! done for it, so that a crash at any moment finds the intent. It does no I/O and knows no clock.
 
+mod act;
+mod attached;
+#[cfg(test)]
+mod histories;
 pub mod job;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use job::{HookRecord, Job, State};
+
+use crate::config::worker::{AttachTable, DeviceSettings, HookTable};
+use crate::plaso::verdict::Level;
+use crate::policy::{Ignored, Volume};
+
+pub use act::Refusal;
+
+/// A job that went down with the agent this often, without getting on, is not tried again by itself.
+const MOST_CRASHES: u32 = 3;
+
+/// A job that went down with the agent is watched for so long before the next such job is started: the one
+/// that does it is then found, and the others lose nothing.
+const PROBATION: Duration = Duration::from_secs(60);
+
+/// What new jobs are made by.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// The folder in which jobs have theirs.
+    pub jobs: PathBuf,
+    /// Which kinds of devices may be evidence.
+    pub devices: DeviceSettings,
+    /// What is ours.
+    pub attach: AttachTable,
+    /// What follows a job.
+    pub hooks: HookTable,
+}
+
+/// A moment.
+#[derive(Clone, Debug)]
+pub struct Now {
+    /// RFC 3339, UTC; only written down, never counted with.
+    pub wall: String,
+    /// Since the agent was started, on a clock that nobody sets.
+    pub running: Duration,
+}
+
+/// What has to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Write the job down; what follows waits for that.
+    Keep {
+        /// As it is now.
+        job: Job,
+        /// What happened, for its history.
+        what: String,
+    },
+    /// Set the folder of an earlier result aside.
+    SetAside {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Start the job.
+    Start {
+        /// Which.
+        id: String,
+    },
+    /// Stop the job, in order.
+    Stop {
+        /// Which.
+        id: String,
+    },
+    /// End the job: its volume is gone.
+    Abandon {
+        /// Which.
+        id: String,
+    },
+    /// Run a hook.
+    RunHook {
+        /// Of which job.
+        id: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// How an attempt at a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// There is a manifest.
+    Done(Level),
+    /// It was asked to stop.
+    Stopped,
+    /// The volume went away.
+    Gone,
+    /// It waits for something that may come by itself: a sentence.
+    Waits(String),
+    /// Only a person can help.
+    NeedsOperator {
+        /// What is wrong.
+        why: String,
+        /// The command that helps.
+        help: String,
+    },
+}
+
+/// Why an attempt is being stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    Cancelled,
+    Released,
+    Shutdown,
+    Gone,
+}
+
+/// An attempt at a job.
+#[derive(Clone, Debug)]
+struct Attempt {
+    stopping: Option<Why>,
+    since: Duration,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    job: Job,
+    present: Option<Volume>,
+    attempt: Option<Attempt>,
+}
+
+impl Entry {
+    fn is_suspect(&self) -> bool {
+        self.job.crashes > 0
+    }
+
+    fn on_probation(&self, now: &Now) -> bool {
+        let attempt = self.attempt.as_ref();
+        self.is_suspect() && attempt.is_some_and(|a| now.running < a.since + PROBATION)
+    }
+}
+
+/// The jobs and what may happen to them.
+#[derive(Clone, Debug)]
+pub struct Dispatcher {
+    rules: Rules,
+    entries: BTreeMap<String, Entry>,
+    ignored: Vec<Ignored>,
+    stopping: bool,
+}
+
+impl Dispatcher {
+    /// Begins with what the ledger remembers. A job that ran when the agent went down counts a crash.
+    #[must_use]
+    pub fn restore(rules: Rules, jobs: Vec<Job>, now: &Now) -> (Self, Vec<Effect>) {
+        let mut dispatcher = Self {
+            rules,
+            entries: BTreeMap::new(),
+            ignored: Vec::new(),
+            stopping: false,
+        };
+        let mut effects = Vec::new();
+        for job in jobs {
+            let id = job.id.clone();
+            let entry = Entry {
+                job,
+                present: None,
+                attempt: None,
+            };
+            dispatcher.entries.insert(id.clone(), entry);
+            dispatcher.restore_one(&id, now, &mut effects);
+        }
+        (dispatcher, effects)
+    }
+
+    fn restore_one(&mut self, id: &str, now: &Now, effects: &mut Vec<Effect>) {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return;
+        };
+        match entry.job.state {
+            State::Running => {
+                entry.job.crashes += 1;
+                let (state, what) = if entry.job.crashes >= MOST_CRASHES {
+                    let what =
+                        "the agent went down with it again; it is not tried by itself any more";
+                    (State::Parked, what)
+                } else {
+                    let why = "the agent went down while it was at work".to_owned();
+                    (State::Interrupted { why }, "the agent went down with it")
+                };
+                self.change(id, state, what, now, effects);
+            }
+            State::Done { .. } => {
+                self.next_hook(id, effects);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes up new rules; they hold for jobs that are not begun yet.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
+    /// The jobs, whether their volume is attached, and whether they are being stopped.
+    pub fn jobs(&self) -> impl Iterator<Item = (&Job, bool, bool)> {
+        self.entries.values().map(|entry| {
+            let attempt = entry.attempt.as_ref();
+            let stopping = attempt.is_some_and(|attempt| attempt.stopping.is_some());
+            (&entry.job, entry.present.is_some(), stopping)
+        })
+    }
+
+    /// A job.
+    #[must_use]
+    pub fn job(&self, id: &str) -> Option<&Job> {
+        self.entries.get(id).map(|entry| &entry.job)
+    }
+
+    /// The devices that are not evidence.
+    #[must_use]
+    pub fn ignored(&self) -> &[Ignored] {
+        &self.ignored
+    }
+
+    /// The jobs that are at work.
+    pub fn at_work(&self) -> impl Iterator<Item = &str> {
+        let with_attempt = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.attempt.is_some());
+        with_attempt.map(|(id, _)| id.as_str())
+    }
+
+    /// Whether nothing is left that would be done by itself.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.entries.values().all(|entry| {
+            entry.attempt.is_none()
+                && entry.job.hooks_due.is_empty()
+                && !matches!(entry.job.state, State::Queued | State::Waiting { .. })
+        })
+    }
+
+    /// The job made a plan or finished a slice: it does not bring the agent down.
+    pub fn progressed(&mut self, id: &str, now: &Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if let Some(entry) = self.entries.get_mut(id)
+            && entry.is_suspect()
+            && entry.attempt.is_some()
+        {
+            entry.job.crashes = 0;
+            effects.push(Effect::Keep {
+                job: entry.job.clone(),
+                what: "it gets on".to_owned(),
+            });
+            self.start_queued(now, &mut effects);
+        }
+        effects
+    }
+
+    /// An attempt ended.
+    pub fn ended(&mut self, id: &str, outcome: Outcome, now: &Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let Some(entry) = self.entries.get_mut(id) else {
+            return effects;
+        };
+        let stopping = entry.attempt.take().and_then(|attempt| attempt.stopping);
+        entry.job.crashes = 0;
+        let (state, what) = after(outcome, stopping);
+        if let State::Done { verdict } = state {
+            let hooks = self.rules.hooks.iter();
+            entry.job.hooks_due = hooks
+                .filter(|(_, hook)| hook.on.contains(&verdict))
+                .map(|(name, _)| name.clone())
+                .collect();
+            entry.job.hooks_done.clear();
+        }
+        self.change(id, state, &what, now, &mut effects);
+        self.next_hook(id, &mut effects);
+        self.requeue(id, false, now, &mut effects);
+        self.start_queued(now, &mut effects);
+        effects
+    }
+
+    /// A hook ended.
+    pub fn hook_ended(&mut self, id: &str, record: HookRecord) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if let Some(entry) = self.entries.get_mut(id) {
+            let what = format!("hook {}: {}", record.name, record.outcome);
+            entry.job.hooks_due.retain(|name| *name != record.name);
+            entry.job.hooks_done.push(record);
+            effects.push(Effect::Keep {
+                job: entry.job.clone(),
+                what,
+            });
+            self.next_hook(id, &mut effects);
+        }
+        effects
+    }
+
+    /// There is room for results again.
+    pub fn room(&mut self, now: &Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for id in self.ids(|entry| matches!(entry.job.state, State::Waiting { .. })) {
+            self.change(&id, State::Queued, "there is room again", now, &mut effects);
+        }
+        self.start_queued(now, &mut effects);
+        effects
+    }
+
+    /// Looks whether what had to wait for a time may be started; to be called at [`Self::next_look`].
+    pub fn look(&mut self, now: &Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.start_queued(now, &mut effects);
+        effects
+    }
+
+    /// When [`Self::look`] has something to do, if no event comes before.
+    #[must_use]
+    pub fn next_look(&self, now: &Now) -> Option<Duration> {
+        let watched = self
+            .entries
+            .values()
+            .filter(|entry| entry.on_probation(now));
+        watched
+            .filter_map(|entry| Some(entry.attempt.as_ref()?.since + PROBATION))
+            .min()
+    }
+
+    /// The agent is to end: nothing is started any more, and what runs is stopped.
+    pub fn stop(&mut self) -> Vec<Effect> {
+        self.stopping = true;
+        let mut effects = Vec::new();
+        for id in self.ids(|entry| entry.attempt.is_some()) {
+            self.stop_attempt(&id, Why::Shutdown, &mut effects);
+        }
+        effects
+    }
+
+    fn ids(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<String> {
+        let entries = self.entries.iter().filter(|(_, entry)| wanted(entry));
+        entries.map(|(id, _)| id.clone()).collect()
+    }
+
+    fn change(&mut self, id: &str, state: State, what: &str, now: &Now, effects: &mut Vec<Effect>) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.job.state = state;
+            entry.job.changed.clone_from(&now.wall);
+            effects.push(Effect::Keep {
+                job: entry.job.clone(),
+                what: what.to_owned(),
+            });
+        }
+    }
+
+    /// A wish to stop that is more final than an earlier one replaces it.
+    fn stop_attempt(&mut self, id: &str, why: Why, effects: &mut Vec<Effect>) {
+        let attempt = self
+            .entries
+            .get_mut(id)
+            .and_then(|entry| entry.attempt.as_mut());
+        let Some(attempt) = attempt else { return };
+        let id = id.to_owned();
+        match (attempt.stopping, why) {
+            (Some(Why::Gone), _) | (Some(Why::Cancelled), Why::Released | Why::Shutdown) => return,
+            (_, Why::Gone) => effects.push(Effect::Abandon { id }),
+            (None, _) => effects.push(Effect::Stop { id }),
+            _ => {}
+        }
+        if attempt.stopping != Some(Why::Cancelled) {
+            attempt.stopping = Some(why);
+        }
+    }
+
+    fn next_hook(&self, id: &str, effects: &mut Vec<Effect>) {
+        let due = self
+            .entries
+            .get(id)
+            .and_then(|entry| entry.job.hooks_due.first());
+        if let Some(name) = due {
+            effects.push(Effect::RunHook {
+                id: id.to_owned(),
+                name: name.clone(),
+            });
+        }
+    }
+
+    /// Starts what is queued: the highest priority first, then the oldest. Of jobs that went down with the
+    /// agent, one at a time.
+    fn start_queued(&mut self, now: &Now, effects: &mut Vec<Effect>) {
+        if self.stopping {
+            return;
+        }
+        let mut queued: Vec<&Entry> = self
+            .entries
+            .values()
+            .filter(|entry| entry.job.state == State::Queued && entry.present.is_some())
+            .filter(|entry| entry.attempt.is_none())
+            .collect();
+        queued.sort_by(|one, other| {
+            let order = |entry: &Entry| (entry.job.crashes, -entry.job.priority);
+            let age = |entry: &Entry| (entry.job.created.clone(), entry.job.id.clone());
+            (order(one), age(one)).cmp(&(order(other), age(other)))
+        });
+        let queued: Vec<String> = queued.iter().map(|entry| entry.job.id.clone()).collect();
+        for id in queued {
+            let watched = self.entries.values().any(|entry| entry.on_probation(now));
+            let Some(entry) = self.entries.get_mut(&id) else {
+                continue;
+            };
+            if entry.is_suspect() && watched {
+                continue;
+            }
+            entry.job.starts += 1;
+            let since = now.running;
+            entry.attempt = Some(Attempt {
+                stopping: None,
+                since,
+            });
+            self.change(&id, State::Running, "started", now, effects);
+            effects.push(Effect::Start { id });
+        }
+    }
+}
+
+/// The state after an attempt, and what is written down about it.
+fn after(outcome: Outcome, stopping: Option<Why>) -> (State, String) {
+    match (outcome, stopping) {
+        (Outcome::Done(verdict), _) => (State::Done { verdict }, format!("done: {verdict}")),
+        (_, Some(Why::Cancelled)) => (State::Cancelled, "cancelled".to_owned()),
+        (Outcome::Stopped, Some(Why::Released)) => (State::Released, "released".to_owned()),
+        (Outcome::Gone, _) | (_, Some(Why::Gone)) => {
+            let why = "the volume was detached while it was read".to_owned();
+            (State::Interrupted { why: why.clone() }, why)
+        }
+        (Outcome::Stopped, _) => {
+            let why = "the agent was stopped".to_owned();
+            (State::Interrupted { why: why.clone() }, why)
+        }
+        (Outcome::Waits(why), _) => (State::Waiting { why: why.clone() }, why),
+        (Outcome::NeedsOperator { why, help }, _) => {
+            let what = why.clone();
+            (State::NeedsOperator { why, help }, what)
+        }
+    }
+}

@@ -11,7 +11,7 @@ use crate::durable;
 use crate::evidence::fingerprint;
 use crate::evidence::outcome::Weight;
 use crate::evidence::source::Source;
-use crate::job::{JobFolder, JobRecord, PlanRecord};
+use crate::job::{JobFolder, JobRecord, PlanRecord, Selection};
 use crate::manifest::{Custody, FilesystemRecord, Manifest, SCHEMA, SliceRecord};
 use crate::plaso::verdict::{Level, Verdict};
 use crate::printable::count;
@@ -19,6 +19,7 @@ use crate::report;
 
 /// What the steps before have made.
 pub(super) struct Done {
+    pub(super) name: String,
     pub(super) record: JobRecord,
     pub(super) plan: PlanRecord,
     pub(super) slices: Vec<SliceRecord>,
@@ -28,11 +29,12 @@ pub(super) struct Done {
 pub(super) async fn finish(
     engine: &Engine,
     source: &Arc<Source>,
-    folder: &JobFolder,
+    folder: &Arc<JobFolder>,
     talk: &Talk,
     done: Done,
 ) -> Result<Manifest, EngineError> {
     let Done {
+        name,
         record,
         plan,
         slices,
@@ -53,13 +55,17 @@ pub(super) async fn finish(
     talk.tell(Progress::Stage(
         "releasing the source and checking that it is untouched".to_owned(),
     ));
-    let listings = listings_now(engine, source, folder, &plan, &open).await?;
+    let selection = &record.terms.selection;
+    let listings = listings_now(engine, selection, source, folder, &plan, &open).await?;
     drop(open);
+    if !source.still_present() {
+        return Err(EngineError::Gone);
+    }
     let custody = custody(engine, source, &record, listings).await?;
     let verdict = verdict(&plan.filesystems, &slices, &custody);
     let manifest = Manifest {
         schema: SCHEMA.to_owned(),
-        job: format!("{}-{}", source.name(), source.facts.key),
+        job: name,
         case: record.case,
         dfagent: env!("CARGO_PKG_VERSION").to_owned(),
         started: record.started,
@@ -71,7 +77,7 @@ pub(super) async fn finish(
         table: plan.table,
         table_notes: plan.table_notes,
         filesystems: plan.filesystems,
-        plaso: engine.plaso_record(),
+        plaso: engine.plaso_record(&record.terms.selection),
         cage: engine.cage.facts(),
         slices,
         timeline,
@@ -83,13 +89,14 @@ pub(super) async fn finish(
     durable::write_json(&folder.at("manifest.json"), &manifest)?;
     local::tidy(folder, &manifest.slices)?;
     sweep(folder)?;
-    durable::remove_folder(&folder.at("mount"))?;
+    folder.remove_mount_points();
     Ok(manifest)
 }
 
 /// For a folder source: its listing before and now.
 async fn listings_now(
     engine: &Engine,
+    selection: &Selection,
     source: &Source,
     folder: &JobFolder,
     plan: &PlanRecord,
@@ -98,7 +105,7 @@ async fn listings_now(
     let mut pairs = Vec::new();
     if source.file().is_none() {
         for (filesystem, before) in open.iter().zip(&plan.listings) {
-            let after = planning::listing(engine, filesystem, folder).await?;
+            let after = planning::listing(engine, selection, filesystem, folder).await?;
             pairs.push([before.clone(), after]);
         }
     }

@@ -1,19 +1,22 @@
 //! One job: the steps from a source to a finished folder, and going on after a break.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::task::JoinSet;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use super::filesystem::{OpenFilesystem, system};
-use super::slice::SliceRun;
+use super::places::{Membership, Place, Work};
+use super::slice::{SliceRun, stopped};
 use super::{Engine, EngineError, JobRequest, Progress, Talk, finish, now, planning};
 use crate::cage::CagedEvidence;
 use crate::durable;
 use crate::evidence::fingerprint::{self, Fingerprint};
 use crate::evidence::plan::Reading;
 use crate::evidence::source::Source;
-use crate::job::{JobFolder, JobRecord, PlanRecord};
+use crate::job::{JobFolder, JobRecord, PlanRecord, PlannedSlice, Selection};
 use crate::manifest::{Manifest, SliceRecord, View};
 
 /// A filesystem of the plan, open.
@@ -29,6 +32,7 @@ pub(super) struct JobContext {
     pub(super) source: Arc<Source>,
     pub(super) folder: Arc<JobFolder>,
     pub(super) talk: Talk,
+    pub(super) selection: Selection,
     filesystems: BTreeMap<String, Planned>,
 }
 
@@ -70,7 +74,12 @@ pub struct JobResult {
     pub already_done: bool,
 }
 
+/// How often an attached source is looked for while a job is at work.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Brings a job to its end, from wherever an earlier run left it.
+///
+/// Dropping the future ends everything that the job started; calling again goes on.
 ///
 /// # Errors
 /// Why it is not at its end; calling again goes on where that makes sense.
@@ -80,9 +89,46 @@ pub async fn run(
     talk: Talk,
 ) -> Result<JobResult, EngineError> {
     talk.tell(Progress::Stage("setting the source read-only".to_owned()));
-    let source = Arc::new(Source::open(&request.source)?);
-    let name = format!("{}-{}", source.name(), source.facts.key);
-    let folder = Arc::new(JobFolder::open(request.output.join(&name))?);
+    let source = Arc::new(open(&request.source).await?);
+    // A filesystem whose device is gone may look empty without a single error (ext4), so nothing that is
+    // found out after that moment counts.
+    let result = tokio::select! {
+        biased;
+        () = gone(&source, &talk) => Err(EngineError::Gone),
+        result = steps(&engine, &source, request, &talk) => result,
+    };
+    match result {
+        Err(_) if !source.still_present() => Err(EngineError::Gone),
+        result => result,
+    }
+}
+
+/// Opening reads the evidence, so it is done away from the thread that watches the cages.
+async fn open(path: &Path) -> Result<Source, EngineError> {
+    let path = path.to_path_buf();
+    let opened = tokio::task::spawn_blocking(move || Source::open(&path)).await;
+    Ok(opened.map_err(|error| system("open the source", std::io::Error::other(error)))??)
+}
+
+/// Ends when the attachment that was opened is no longer there.
+async fn gone(source: &Source, talk: &Talk) {
+    let mut looks = tokio::time::interval(LOOK);
+    while source.still_present() {
+        talk.tell(Progress::Alive);
+        looks.tick().await;
+    }
+}
+
+async fn steps(
+    engine: &Arc<Engine>,
+    source: &Arc<Source>,
+    request: &JobRequest,
+    talk: &Talk,
+) -> Result<JobResult, EngineError> {
+    let made_up = || format!("{}-{}", source.name(), source.facts.key);
+    let name = request.name.clone().unwrap_or_else(made_up);
+    let mounts = request.mountpoint.as_ref().map(|folder| folder.join(&name));
+    let folder = Arc::new(JobFolder::open(request.output.join(&name), mounts)?);
     if let Some(manifest) = folder.manifest()? {
         return Ok(JobResult {
             folder: folder.path().to_path_buf(),
@@ -90,41 +136,57 @@ pub async fn run(
             already_done: true,
         });
     }
-    let record = begin(&engine, &source, &folder, request, &talk).await?;
-    let (plan, open) = match folder.plan()? {
-        Some(plan) => {
-            let open = planning::reopen(&engine, &source, &folder, &plan, &talk).await?;
-            (plan, open)
+    let membership = engine.places.join(request.priority);
+    let begin = begin(engine, source, &folder, request, talk);
+    let record = unless_stopped(talk, begin).await?;
+    let selection = record.terms.selection.clone();
+    let planning = async {
+        let _place = membership.place(Work::Planning).await;
+        match folder.plan()? {
+            Some(plan) => {
+                let open = planning::reopen(engine, source, &folder, &plan, talk).await?;
+                Ok((plan, open))
+            }
+            None => planning::make_plan(engine, &selection, source, &folder, talk).await,
         }
-        None => planning::make_plan(&engine, &source, &folder, &talk).await?,
     };
-    let context = Arc::new(JobContext {
-        engine: Arc::clone(&engine),
-        source: Arc::clone(&source),
+    let (plan, open) = unless_stopped(talk, planning).await?;
+    let context = JobContext {
+        engine: Arc::clone(engine),
+        source: Arc::clone(source),
         folder: Arc::clone(&folder),
         talk: talk.clone(),
+        selection,
         filesystems: views(&plan, &open),
-    });
-    let slices = run_slices(&context, &plan).await?;
+    };
+    let slices = run_slices(&context, &plan, membership).await?;
     drop(context);
-    let manifest = finish::finish(
-        &engine,
-        &source,
-        &folder,
-        &talk,
-        finish::Done {
-            record,
-            plan,
-            slices,
-            open,
-        },
-    )
-    .await?;
+    let done = finish::Done {
+        name,
+        record,
+        plan,
+        slices,
+        open,
+    };
+    let finish = finish::finish(engine, source, &folder, talk, done);
+    let manifest = unless_stopped(talk, finish).await?;
     Ok(JobResult {
         folder: folder.path().to_path_buf(),
         manifest,
         already_done: false,
     })
+}
+
+/// Does a step of which a part is worth nothing, so that it can be broken off at any moment.
+async fn unless_stopped<T>(
+    talk: &Talk,
+    step: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    let mut stop = talk.stop.clone();
+    tokio::select! {
+        result = step => result,
+        () = stopped(&mut stop) => Err(EngineError::Stopped),
+    }
 }
 
 /// Keeps what is asked for before anything is read, or checks it against what was asked for before.
@@ -144,17 +206,20 @@ async fn begin(
     }
     let before = fingerprint_of(source, hash_all).await?;
     let Some(mut record) = known else {
-        let case = request.case.clone();
         let record = JobRecord {
-            case,
+            case: request.case.clone(),
             started: now(),
             resumed: 0,
-            terms: engine.terms(),
+            terms: engine.terms(&request.selection),
             before,
         };
         folder.keep_record(&record)?;
         return Ok(record);
     };
+    if request.keep_begun_selection && folder.plan()?.is_none() {
+        // Nothing was made of the earlier terms.
+        record.terms = engine.terms(&request.selection);
+    }
     if let Some(difference) = other_terms(engine, &record, request) {
         return Err(EngineError::OtherTerms {
             folder: folder.path().to_path_buf(),
@@ -195,15 +260,17 @@ pub(super) async fn fingerprint_of(
 }
 
 fn other_terms(engine: &Engine, record: &JobRecord, request: &JobRequest) -> Option<String> {
-    let terms = engine.terms();
-    if record.terms.parsers != terms.parsers {
+    if record.terms.plaso != engine.plaso.versions.plaso {
+        return Some(format!("Plaso {}", record.terms.plaso));
+    }
+    if request.keep_begun_selection {
+        return None;
+    }
+    if record.terms.selection.parsers != request.selection.parsers {
         return Some("other parsers".to_owned());
     }
-    if record.terms.filter_sha256 != terms.filter_sha256 {
+    if record.terms.selection.filters != request.selection.filters {
         return Some("another collection filter".to_owned());
-    }
-    if record.terms.plaso != terms.plaso {
-        return Some(format!("Plaso {}", record.terms.plaso));
     }
     if record.case != request.case {
         let case = record
@@ -233,11 +300,59 @@ fn views(plan: &PlanRecord, open: &[OpenFilesystem]) -> BTreeMap<String, Planned
     views
 }
 
-/// Runs the slices that no earlier run finished, as many at once as there are places, in order.
+/// Runs the slices that no earlier run finished, in order, each when there is a place for it.
 async fn run_slices(
-    context: &Arc<JobContext>,
+    context: &JobContext,
     plan: &PlanRecord,
+    membership: Membership,
 ) -> Result<Vec<SliceRecord>, EngineError> {
+    let mut done = finished(context, plan)?;
+    let left: Vec<&PlannedSlice> = plan
+        .slices
+        .iter()
+        .filter(|planned| !done.contains_key(&planned.name))
+        .collect();
+    let mut triage = left.iter().filter(|slice| slice.category == 0).count();
+    let mut waiting = left.into_iter();
+    let mut running = FuturesUnordered::new();
+    let mut next = waiting.next();
+    let mut wish = context.talk.stop.clone();
+    if triage == 0 {
+        membership.triage_is_over();
+    }
+    // Running slices are part of this future, so that dropping it ends their cages at once.
+    while next.is_some() || !running.is_empty() {
+        tokio::select! {
+            // Both arms may be dropped: a place that is not waited for goes to another.
+            place = membership.place(work_of(next)), if next.is_some() => {
+                if let Some(planned) = next {
+                    running.push(run_slice(context, planned, place));
+                }
+                next = waiting.next();
+            }
+            Some(result) = running.next(), if !running.is_empty() => {
+                let (category, record) = match result {
+                    Err(EngineError::Stopped) => return stop(running).await,
+                    result => result?,
+                };
+                done.insert(record.name.clone(), record);
+                triage -= usize::from(category == 0);
+                if triage == 0 {
+                    membership.triage_is_over();
+                }
+            }
+            () = stopped(&mut wish), if next.is_some() => return stop(running).await,
+        }
+    }
+    let all = plan.slices.iter();
+    Ok(all.filter_map(|slice| done.remove(&slice.name)).collect())
+}
+
+/// The slices that an earlier run finished.
+fn finished(
+    context: &JobContext,
+    plan: &PlanRecord,
+) -> Result<BTreeMap<String, SliceRecord>, EngineError> {
     let mut done: BTreeMap<String, SliceRecord> = BTreeMap::new();
     for planned in &plan.slices {
         if let Some(record) = context.folder.slice_record(&planned.name)? {
@@ -250,68 +365,33 @@ async fn run_slices(
         done: done.len(),
         bytes_done: done.values().map(|slice| slice.bytes).sum(),
     });
-    let mut running: JoinSet<Result<SliceRecord, EngineError>> = JoinSet::new();
-    let mut failure = None;
-    for planned in plan
-        .slices
-        .iter()
-        .filter(|planned| !done.contains_key(&planned.name))
-        .cloned()
-        .collect::<Vec<_>>()
-    {
-        let places = Arc::clone(&context.engine.places);
-        let Ok(place) = places.acquire_owned().await else {
-            break;
-        };
-        while let Some(result) = running.try_join_next() {
-            keep(result, &mut done, &mut failure);
-        }
-        if failure.is_some() || context.talk.stopping() {
-            break;
-        }
-        let context = Arc::clone(context);
-        running.spawn(async move {
-            let _place = place;
-            SliceRun::new(&context, &planned)?.run().await
-        });
-    }
-    while let Some(result) = running.join_next().await {
-        keep(result, &mut done, &mut failure);
-        if failure.is_some() && !context.talk.stopping() {
-            // Dropping the tasks ends their cages; their folders are done anew next time.
-            running.abort_all();
-        }
-    }
-    match failure {
-        Some(error) => Err(error),
-        None if context.talk.stopping() && done.len() < plan.slices.len() => {
-            Err(EngineError::Stopped)
-        }
-        None => Ok(plan
-            .slices
-            .iter()
-            .filter_map(|planned| done.remove(&planned.name))
-            .collect()),
+    Ok(done)
+}
+
+fn work_of(slice: Option<&PlannedSlice>) -> Work {
+    match slice {
+        Some(slice) if slice.category == 0 => Work::Triage,
+        _ => Work::Later,
     }
 }
 
-fn keep(
-    result: Result<Result<SliceRecord, EngineError>, tokio::task::JoinError>,
-    done: &mut BTreeMap<String, SliceRecord>,
-    failure: &mut Option<EngineError>,
-) {
-    match result {
-        Ok(Ok(record)) => {
-            done.insert(record.name.clone(), record);
-        }
-        Ok(Err(error)) => {
-            failure.get_or_insert(error);
-        }
-        Err(error) if error.is_cancelled() => {}
-        Err(error) => {
-            failure.get_or_insert(system("run a slice", std::io::Error::other(error)));
-        }
-    }
+async fn run_slice(
+    context: &JobContext,
+    planned: &PlannedSlice,
+    place: Place,
+) -> Result<(usize, SliceRecord), EngineError> {
+    let _place = place;
+    let record = SliceRun::new(context, planned)?.run().await?;
+    Ok((planned.category, record))
+}
+
+/// Lets the slices at work stop in order; they see the wish by themselves.
+async fn stop<F>(mut running: FuturesUnordered<F>) -> Result<Vec<SliceRecord>, EngineError>
+where
+    F: Future<Output = Result<(usize, SliceRecord), EngineError>>,
+{
+    while running.next().await.is_some() {}
+    Err(EngineError::Stopped)
 }
 
 /// Removes what an interrupted run left in a job's folder besides finished things.

@@ -7,22 +7,23 @@
 pub mod filesystem;
 pub mod finish;
 pub mod job;
+pub mod places;
 pub mod planning;
 pub mod slice;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-use tokio::sync::{Semaphore, mpsc, watch};
+use places::Places;
+use tokio::sync::{mpsc, watch};
 
 use crate::cage::task::TaskError;
 use crate::cage::{Cage, CageError};
 use crate::census::filter::{CollectionFilter, FilterError};
 use crate::config::{ConfigError, Settings, filters};
-use crate::durable::{self, FileError};
+use crate::durable::FileError;
 use crate::evidence::source::SourceError;
-use crate::job::{JobError, Terms};
+use crate::job::{JobError, Selection, Terms};
 use crate::manifest::PlasoRecord;
 use crate::plaso::install::{Plaso, PlasoError};
 use crate::plaso::verdict::Level;
@@ -36,12 +37,8 @@ pub struct Engine {
     pub plaso: Plaso,
     /// The sandbox.
     pub cage: Cage,
-    /// Filter files, name and text.
-    pub filters: Vec<(String, String)>,
-    /// Parsers and plugins.
-    pub parsers: Vec<String>,
-    /// Places for slices at work.
-    pub places: Arc<Semaphore>,
+    /// Places for slices at work; other engines may share them.
+    pub places: Arc<Places>,
 }
 
 /// What a job is asked to do.
@@ -51,13 +48,25 @@ pub struct JobRequest {
     pub source: PathBuf,
     /// The folder in which the job's folder is made.
     pub output: PathBuf,
+    /// The name of the job and its folder; none: made of the source's name and content.
+    pub name: Option<String>,
+    /// The folder below which filesystems are mounted; none: the job's folder.
+    pub mountpoint: Option<PathBuf>,
     /// The case.
     pub case: Option<String>,
+    /// Higher is earlier.
+    pub priority: i64,
+    /// What is looked for, and by what.
+    pub selection: Selection,
+    /// Whether a job that was begun with another selection goes on with that one, or is refused.
+    pub keep_begun_selection: bool,
 }
 
 /// What happens, for whoever shows it.
 #[derive(Clone, Debug)]
 pub enum Progress {
+    /// The job is alive; told about once a second.
+    Alive,
     /// A step of the job began.
     Stage(String),
     /// A region is not read, and why.
@@ -113,12 +122,6 @@ impl Talk {
     /// Tells; nobody listening is fine.
     pub fn tell(&self, progress: Progress) {
         drop(self.progress.send(progress));
-    }
-
-    /// Whether the job is to stop.
-    #[must_use]
-    pub fn stopping(&self) -> bool {
-        *self.stop.borrow()
     }
 }
 
@@ -219,76 +222,75 @@ impl EngineError {
 }
 
 impl Engine {
-    /// Finds Plaso and the cage, and reads the filter files: those `given`, or the ones in force.
-    /// `own_program` is run in the cage.
+    /// Finds Plaso and the cage. `own_program` is run in the cage.
     ///
     /// # Errors
     /// Something needed is missing or wrong.
     pub async fn set_up(
         settings: Settings,
-        parsers: Option<Vec<String>>,
-        given: &[PathBuf],
+        places: Arc<Places>,
         own_program: &Path,
     ) -> Result<Self, SetupError> {
-        let filters = filters::in_force(&settings.filter.directory, given)?;
-        let texts = filters
-            .iter()
-            .map(|(name, text)| (name.as_str(), text.as_str()));
-        CollectionFilter::read(texts)?;
-        let parsers = match parsers {
-            Some(parsers) => parsers,
-            None if settings.plaso.parsers.is_empty() => filters::built_in_parsers(),
-            None => settings.plaso.parsers.clone(),
-        };
         let environment = &settings.plaso.environment;
         let configured = (!environment.as_os_str().is_empty()).then_some(environment.as_path());
         let plaso = Plaso::find(configured).await?;
         let cage = Cage::find(&settings.cage.user, settings.cage_limits(), own_program)?;
-        let places = Arc::new(Semaphore::new(settings.at_once()));
         Ok(Self {
             settings,
             plaso,
             cage,
-            filters,
-            parsers,
             places,
         })
     }
 
     /// What a timeline depends on besides the source.
     #[must_use]
-    pub fn terms(&self) -> Terms {
+    pub fn terms(&self, selection: &Selection) -> Terms {
         Terms {
             plaso: self.plaso.versions.plaso,
-            parsers: self.parsers.clone(),
-            filter_sha256: self.filter_sha256(),
+            selection: selection.clone(),
         }
-    }
-
-    fn filter_sha256(&self) -> String {
-        let mut hasher = Sha256::new();
-        for (name, text) in &self.filters {
-            hasher.update(name);
-            hasher.update([0]);
-            hasher.update(text);
-            hasher.update([0]);
-        }
-        durable::hex(&hasher.finalize())
     }
 
     /// For the manifest.
     #[must_use]
-    pub fn plaso_record(&self) -> PlasoRecord {
+    pub fn plaso_record(&self, selection: &Selection) -> PlasoRecord {
         PlasoRecord {
             version: self.plaso.versions.plaso.to_string(),
             python: self.plaso.versions.python.clone(),
             libfsxfs: self.plaso.versions.libfsxfs,
             mode: "single_process".to_owned(),
-            parsers: self.parsers.clone(),
-            filter_sha256: self.filter_sha256(),
-            filters: self.filters.iter().map(|(name, _)| name.clone()).collect(),
+            parsers: selection.parsers.clone(),
+            filter_sha256: selection.filter_sha256(),
+            filters: selection
+                .filters
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect(),
         }
     }
+}
+
+/// The selection: filter files that are `given`, or the ones in force; `parsers`, or those of the settings.
+///
+/// # Errors
+/// A filter file cannot be read or understood.
+pub fn select(
+    settings: &Settings,
+    parsers: Option<Vec<String>>,
+    given: &[PathBuf],
+) -> Result<Selection, SetupError> {
+    let filters = filters::in_force(&settings.filter.directory, given)?;
+    let texts = filters
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()));
+    CollectionFilter::read(texts)?;
+    let parsers = match parsers {
+        Some(parsers) => parsers,
+        None if settings.plaso.parsers.is_empty() => filters::built_in_parsers(),
+        None => settings.plaso.parsers.clone(),
+    };
+    Ok(Selection { filters, parsers })
 }
 
 /// The present, as RFC 3339 in UTC with whole seconds.

@@ -1,6 +1,7 @@
 //! From an open source to a plan: probe, mount, census, all parsing in the cage.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::filesystem::{FOLDER, OpenFilesystem, open_folder, open_region, path_inside, system};
@@ -11,11 +12,12 @@ use crate::cage::task::{Task, TaskError, take_over, words};
 use crate::census::report::{CensusReport, CensusRequest};
 use crate::durable;
 use crate::evidence::loopdev::LoopDevice;
+use crate::evidence::outcome::Unread;
 use crate::evidence::plan::{RawReading, Reading};
 use crate::evidence::probe::{Content, ProbeReport, Region, Table};
 use crate::evidence::source::Source;
 use crate::inside::census::{REPORT, WHOLE_FILTER};
-use crate::job::{JobFolder, PlanRecord, PlannedSlice};
+use crate::job::{JobFolder, PlanRecord, PlannedSlice, Selection};
 use crate::manifest::{FilesystemRecord, View};
 
 /// The largest answer that is taken from the cage.
@@ -36,8 +38,9 @@ const CENSUS_QUESTION: &str = "request.json";
 /// The cage or the system refused something; what is on the source is never an error.
 pub async fn make_plan(
     engine: &Engine,
-    source: &Source,
-    folder: &JobFolder,
+    selection: &Selection,
+    source: &Arc<Source>,
+    folder: &Arc<JobFolder>,
     talk: &Talk,
 ) -> Result<(PlanRecord, Vec<OpenFilesystem>), EngineError> {
     durable::remove_folder(&folder.at("plan"))?;
@@ -56,13 +59,13 @@ pub async fn make_plan(
         if source.file().is_none() {
             FOLDER.clone_into(&mut record.label);
         }
-        match open_one(source, region, folder)? {
+        match open_one(source, region, folder).await? {
             Ok(filesystem) => {
                 talk.tell(Progress::Stage(format!(
                     "taking the census of {}",
                     record.label
                 )));
-                let census = census(engine, &filesystem, folder).await?;
+                let census = census(engine, selection, &filesystem, folder).await?;
                 plan.listings.push(census.listing_sha256.clone());
                 add_slices(&mut plan.slices, &census, &filesystem.label, several);
                 complete(engine, &mut record, &filesystem, census);
@@ -77,9 +80,6 @@ pub async fn make_plan(
             }
         }
         plan.filesystems.push(record);
-        if talk.stopping() {
-            return Err(EngineError::Stopped);
-        }
     }
     number(&mut plan.slices);
     folder.keep_plan(&plan)?;
@@ -92,8 +92,8 @@ pub async fn make_plan(
 /// What could be mounted when the plan was made cannot be mounted now.
 pub async fn reopen(
     engine: &Engine,
-    source: &Source,
-    folder: &JobFolder,
+    source: &Arc<Source>,
+    folder: &Arc<JobFolder>,
     plan: &PlanRecord,
     talk: &Talk,
 ) -> Result<Vec<OpenFilesystem>, EngineError> {
@@ -103,7 +103,7 @@ pub async fn reopen(
         if record.view.is_none() {
             continue;
         }
-        match open_one(source, region, folder)? {
+        match open_one(source, region, folder).await? {
             Ok(filesystem) => open.push(filesystem),
             Err(unread) => {
                 return Err(system(
@@ -116,16 +116,23 @@ pub async fn reopen(
     Ok(open)
 }
 
-fn open_one(
-    source: &Source,
+/// Mounting reads the evidence, so it is done away from the thread that watches the cages.
+async fn open_one(
+    source: &Arc<Source>,
     region: &Region,
-    folder: &JobFolder,
-) -> Result<Result<OpenFilesystem, crate::evidence::outcome::Unread>, EngineError> {
-    if source.file().is_none() {
-        Ok(Ok(open_folder(source, folder)?))
-    } else {
-        open_region(source, region, folder)
-    }
+    folder: &Arc<JobFolder>,
+) -> Result<Result<OpenFilesystem, Unread>, EngineError> {
+    let (source, region, folder) = (Arc::clone(source), region.clone(), Arc::clone(folder));
+    let opened = tokio::task::spawn_blocking(move || {
+        if source.file().is_none() {
+            open_folder(&source, &folder).map(Ok)
+        } else {
+            open_region(&source, &region, &folder)
+        }
+    });
+    opened
+        .await
+        .map_err(|error| system("open a filesystem", std::io::Error::other(error)))?
 }
 
 async fn probe(
@@ -178,12 +185,13 @@ async fn probe(
 
 async fn census(
     engine: &Engine,
+    selection: &Selection,
     filesystem: &OpenFilesystem,
     folder: &JobFolder,
 ) -> Result<CensusReport, EngineError> {
     let attempt = folder.at("census.run");
     let request = CensusRequest {
-        filters: engine.filters.clone(),
+        filters: selection.filters.clone(),
         evidence: path_inside(&filesystem.label, Reading::Mount),
         preferred: preferred(engine, filesystem),
         slicing: engine.settings.slicing(),
@@ -223,10 +231,11 @@ async fn census(
 /// The census failed.
 pub async fn listing(
     engine: &Engine,
+    selection: &Selection,
     filesystem: &OpenFilesystem,
     folder: &JobFolder,
 ) -> Result<String, EngineError> {
-    census(engine, filesystem, folder)
+    census(engine, selection, filesystem, folder)
         .await
         .map(|report| report.listing_sha256)
 }

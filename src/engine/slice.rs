@@ -89,7 +89,7 @@ impl<'a> SliceRun<'a> {
         command::extraction(&Extraction {
             python: &plaso.python,
             log2timeline: &plaso.log2timeline,
-            parsers: &self.job.engine.parsers,
+            parsers: &self.job.selection.parsers,
             time_zone: Some(&self.view.time_zone),
             evidence: &self.evidence.inside,
             memory_bytes: self.job.engine.settings.cage_limits().memory_bytes,
@@ -372,7 +372,7 @@ impl<'a> SliceRun<'a> {
     ) -> SliceRecord {
         let with_filestat = self
             .job
-            .engine
+            .selection
             .parsers
             .iter()
             .any(|name| name == "filestat");
@@ -454,7 +454,7 @@ impl<'a> SliceRun<'a> {
 }
 
 /// Ends when a stop is asked for; never, if nobody can ask any more.
-async fn stopped(stop: &mut tokio::sync::watch::Receiver<bool>) {
+pub(super) async fn stopped(stop: &mut tokio::sync::watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
     }

@@ -1,0 +1,144 @@
+//! What people may do about jobs: retry, cancel, release.
+
+use super::job::State;
+use super::{Dispatcher, Effect, Now, Why};
+use crate::status::Action;
+
+/// Why something is not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such job.
+    #[error("find the job {job}: {known}")]
+    Unknown {
+        /// The name that was given, printable.
+        job: String,
+        /// The jobs there are, in words.
+        known: String,
+    },
+    /// The job is not in a state for it.
+    #[error("{what}")]
+    State {
+        /// What cannot be done and why, and what can.
+        what: String,
+    },
+}
+
+type Acted = Result<(String, Vec<Effect>), Refusal>;
+
+fn refuse(what: String) -> Acted {
+    Err(Refusal::State { what })
+}
+
+impl Dispatcher {
+    /// Does it, and says in a sentence what happens now.
+    ///
+    /// # Errors
+    /// There is no such job, or it is not in a state for it.
+    pub fn act(&mut self, action: Action, id: &str, now: &Now) -> Acted {
+        if !self.entries.contains_key(id) {
+            let known: Vec<String> = self.ids(|_| true);
+            let known = if known.is_empty() {
+                "there is no job yet".to_owned()
+            } else {
+                format!("there are {}", known.join(", "))
+            };
+            return Err(Refusal::Unknown {
+                job: crate::printable::line(id, 80),
+                known,
+            });
+        }
+        match action {
+            Action::Retry { anew } => self.retry(id, anew, now),
+            Action::Cancel => self.cancel(id, now),
+            Action::Release => self.release(id, now),
+        }
+    }
+
+    fn retry(&mut self, id: &str, anew: bool, now: &Now) -> Acted {
+        let mut effects = Vec::new();
+        let Some(entry) = self.entries.get_mut(id) else {
+            return Ok((String::new(), effects));
+        };
+        if entry.attempt.is_some() {
+            return refuse(format!("retry {id}: it is at work; cancel it first"));
+        }
+        let done = matches!(entry.job.state, State::Done { .. });
+        if done && !entry.job.hooks_due.is_empty() {
+            return refuse(format!("retry {id}: its hooks are still at work"));
+        }
+        if anew || done {
+            effects.push(Effect::SetAside {
+                folder: entry.job.folder.clone(),
+            });
+        }
+        entry.job.crashes = 0;
+        let sentence = match entry.present.clone() {
+            Some(volume) => {
+                entry.job.volume = volume;
+                let what = if anew || done {
+                    "begun anew by hand"
+                } else {
+                    "retried by hand"
+                };
+                self.change(id, State::Queued, what, now, &mut effects);
+                format!("{id} is started")
+            }
+            None => {
+                let why = "the volume is not attached".to_owned();
+                let what = "retried by hand";
+                self.change(id, State::Interrupted { why }, what, now, &mut effects);
+                format!("{id} is started as soon as its volume is attached")
+            }
+        };
+        self.start_queued(now, &mut effects);
+        Ok((sentence, effects))
+    }
+
+    fn cancel(&mut self, id: &str, now: &Now) -> Acted {
+        let mut effects = Vec::new();
+        let Some(entry) = self.entries.get(id) else {
+            return Ok((String::new(), effects));
+        };
+        if let State::Done { verdict } = entry.job.state {
+            return refuse(format!("cancel {id}: it is done already ({verdict})"));
+        }
+        if entry.attempt.is_some() {
+            self.stop_attempt(id, Why::Cancelled, &mut effects);
+            return Ok((
+                format!("{id} is being stopped; finished slices are kept"),
+                effects,
+            ));
+        }
+        self.change(id, State::Cancelled, "cancelled by hand", now, &mut effects);
+        Ok((
+            format!("{id} is cancelled; `dfagent retry {id}` goes on with it"),
+            effects,
+        ))
+    }
+
+    fn release(&mut self, id: &str, now: &Now) -> Acted {
+        let mut effects = Vec::new();
+        let Some(entry) = self.entries.get(id) else {
+            return Ok((String::new(), effects));
+        };
+        if entry.attempt.is_some() {
+            self.stop_attempt(id, Why::Released, &mut effects);
+            let sentence =
+                format!("{id} is being stopped; detach it once `dfagent status` says released");
+            return Ok((sentence, effects));
+        }
+        match entry.job.state {
+            State::Queued
+            | State::Waiting { .. }
+            | State::Interrupted { .. }
+            | State::NeedsOperator { .. } => {
+                self.change(id, State::Released, "released by hand", now, &mut effects);
+                Ok((
+                    format!("{id} is released; it goes on when it is attached again"),
+                    effects,
+                ))
+            }
+            _ => Ok((format!("nothing holds {id}; it can be detached"), effects)),
+        }
+    }
+}
