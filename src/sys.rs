@@ -1,9 +1,10 @@
-//! The few kernel calls that have no safe wrapper: flags of block devices, of descriptors, and loop devices.
+//! The few kernel calls that have no safe wrapper: flags of block devices, of descriptors, loop devices, and
+//! what an NVMe controller says about itself.
 //!
 //! Nothing here opens a device; callers pass descriptors that were opened for reading only.
 #![expect(
     unsafe_code,
-    reason = "ioctls of linux/fs.h and linux/loop.h and close_range have no safe wrapper"
+    reason = "ioctls of linux/fs.h, linux/loop.h and linux/nvme_ioctl.h and close_range have no safe wrapper"
 )]
 
 use std::fs::File;
@@ -12,13 +13,14 @@ use std::os::fd::{AsRawFd, RawFd};
 use nix::libc::{self, c_int};
 
 mod raw {
-    use super::LoopConfig;
+    use super::{LoopConfig, NvmeCommand};
     use nix::libc::c_int;
     nix::ioctl_write_ptr_bad!(blkroset, 0x125D, c_int);
     nix::ioctl_read_bad!(blkroget, 0x125E, c_int);
     nix::ioctl_read!(blkgetsize64, 0x12, 114, u64);
     nix::ioctl_none_bad!(loop_ctl_get_free, 0x4C82);
     nix::ioctl_write_ptr_bad!(loop_configure, 0x4C0A, LoopConfig);
+    nix::ioctl_readwrite!(nvme_admin_command, b'N', 0x41, NvmeCommand);
 }
 
 /// `struct loop_info64` of linux/loop.h.
@@ -47,6 +49,32 @@ struct LoopConfig {
     info: LoopInfo64,
     reserved: [u64; 8],
 }
+
+/// `struct nvme_passthru_cmd` of linux/nvme_ioctl.h.
+#[repr(C)]
+#[derive(Default)]
+struct NvmeCommand {
+    opcode: u8,
+    flags: u8,
+    reserved: u16,
+    namespace: u32,
+    words_2_and_3: [u32; 2],
+    metadata: u64,
+    address: u64,
+    metadata_length: u32,
+    data_length: u32,
+    words_10_to_15: [u32; 6],
+    timeout_milliseconds: u32,
+    result: u32,
+}
+
+/// Identify, and its data structure "controller" (NVMe Base Specification).
+const NVME_IDENTIFY: u8 = 0x06;
+const NVME_IDENTIFY_CONTROLLER: u32 = 1;
+const NVME_IDENTIFY_SIZE: u32 = 4096;
+
+/// A controller that does not answer by then is gone; the kernel's own limit is a minute.
+const NVME_TIMEOUT_MILLISECONDS: u32 = 2_000;
 
 const LO_FLAGS_READ_ONLY: u32 = 1;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
@@ -133,6 +161,32 @@ pub fn configure_read_only_loop(
     unsafe { raw::loop_configure(descriptor(device), &raw const config) }.map(drop)
 }
 
+/// The 4096 bytes by which an NVMe controller describes itself (`NVME_IOCTL_ADMIN_CMD`), asked through the node
+/// of a disk; needs `CAP_SYS_ADMIN` before Linux 6.2.
+///
+/// # Errors
+/// The kernel's refusal, such as `ENOTTY` for a disk that is no NVMe disk; `EIO` if the controller refuses.
+pub fn nvme_identify_controller(device: &File) -> nix::Result<Vec<u8>> {
+    let mut page = vec![0_u8; NVME_IDENTIFY_SIZE as usize];
+    let mut command = NvmeCommand {
+        opcode: NVME_IDENTIFY,
+        address: page.as_mut_ptr() as u64,
+        data_length: NVME_IDENTIFY_SIZE,
+        words_10_to_15: [NVME_IDENTIFY_CONTROLLER, 0, 0, 0, 0, 0],
+        timeout_milliseconds: NVME_TIMEOUT_MILLISECONDS,
+        ..NvmeCommand::default()
+    };
+    // SAFETY: the descriptor is open for the call; the kernel reads and writes one nvme_passthru_cmd and
+    // writes at most data_length bytes at the address, which is that of a buffer of this length.
+    let status = unsafe { raw::nvme_admin_command(descriptor(device), &raw mut command) }?;
+    // Above zero is the status that the controller gave.
+    if status == 0 {
+        Ok(page)
+    } else {
+        Err(nix::Error::EIO)
+    }
+}
+
 /// Keeps descriptors above standard error, such as those that our own caller left open, from programs that we
 /// start (`close_range` with `CLOSE_RANGE_CLOEXEC`, Linux 5.11 and later).
 ///
@@ -160,5 +214,18 @@ mod tests {
     fn loop_structures_have_the_kernel_s_sizes() {
         assert_eq!(size_of::<LoopInfo64>(), 232);
         assert_eq!(size_of::<LoopConfig>(), 304);
+    }
+
+    #[test]
+    fn the_nvme_command_has_the_kernel_s_size() {
+        assert_eq!(size_of::<NvmeCommand>(), 72);
+        let number = nix::request_code_readwrite!(b'N', 0x41, size_of::<NvmeCommand>());
+        assert_eq!(number, 0xC048_4E41);
+    }
+
+    #[test]
+    fn what_is_no_nvme_disk_gives_no_identity() {
+        let file = File::open("/dev/null").unwrap();
+        assert_eq!(nvme_identify_controller(&file), Err(nix::Error::ENOTTY));
     }
 }

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use identify::ControllerIdentity;
+pub use monitor::Watcher;
+pub use scan::{Scanner, scan};
 
 /// A block device at one moment.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
@@ -38,4 +40,12 @@ pub struct DeviceSnapshot {
     pub controller: Option<ControllerIdentity>,
     /// Sentences about who uses it or one of its partitions: mounts, swap, holders.
     pub users: Vec<String>,
+}
+
+impl DeviceSnapshot {
+    /// The links to its node that udev made.
+    pub fn links(&self) -> impl Iterator<Item = &str> {
+        let links = self.properties.get("DEVLINKS").map(String::as_str);
+        links.unwrap_or_default().split_whitespace()
+    }
 }

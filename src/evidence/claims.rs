@@ -25,7 +25,7 @@ pub(super) fn family(sysfs: &Path) -> Vec<String> {
 }
 
 /// A sentence about the user of the device, its partitions or its whole disk; none if it is free.
-pub(super) fn user_of(sysfs: &Path) -> Option<String> {
+pub(crate) fn user_of(sysfs: &Path) -> Option<String> {
     let real = fs::canonicalize(sysfs).ok()?;
     let mut nodes = vec![real.clone()];
     nodes.extend(
@@ -49,13 +49,15 @@ fn user_of_node(node: &Path) -> Option<String> {
     }
     let number = fs::read_to_string(node.join("dev")).ok()?;
     let number = number.trim();
-    if let Some(place) = mounted_at(number, &fs::read_to_string("/proc/self/mountinfo").ok()?) {
+    // A mount point may be any bytes; such a line must not hide the others.
+    let mounts = fs::read("/proc/self/mountinfo").ok()?;
+    if let Some(place) = mounted_at(number, &String::from_utf8_lossy(&mounts)) {
         return Some(format!(
             "/dev/{name} is mounted at {place}; unmount it first"
         ));
     }
-    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-    swaps
+    let swaps = fs::read("/proc/swaps").unwrap_or_default();
+    String::from_utf8_lossy(&swaps)
         .lines()
         .filter_map(|line| line.split_whitespace().next())
         .any(|path| device_number(path).as_deref() == Some(number))

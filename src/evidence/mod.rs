@@ -7,7 +7,7 @@
 //!
 //! Called by [`crate::engine`].
 
-mod claims;
+pub(crate) mod claims;
 pub mod fingerprint;
 pub mod loopdev;
 pub mod mount;

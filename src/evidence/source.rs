@@ -236,7 +236,7 @@ impl Source {
             key: content_key(&file, size).map_err(system("read", &path))?,
             serial: text("device/serial")
                 .or_else(|| text("serial"))
-                .map(|s| ebs_volume_id(&s)),
+                .map(|serial| ebs_volume_id(&serial).unwrap_or(serial)),
             model: text("device/model"),
             disk_sequence: text("diskseq").and_then(|text| text.parse().ok()),
             protection,
@@ -357,14 +357,14 @@ fn sysfs_text(path: &Path) -> Option<String> {
     (!text.is_empty()).then(|| crate::printable::line(text, 80))
 }
 
-/// EBS writes the volume id into the serial number without its dash.
-fn ebs_volume_id(serial: &str) -> String {
-    match serial.strip_prefix("vol") {
-        Some(id) if id.len() >= 8 && id.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            format!("vol-{id}")
-        }
-        _ => serial.to_owned(),
-    }
+/// The volume id in a serial number of EBS, where it stands without its dash: `vol` and 17 hex digits (8 on
+/// volumes from before 2016). None for any other serial number.
+#[must_use]
+pub fn ebs_volume_id(serial: &str) -> Option<String> {
+    let rest = serial.strip_prefix("vol")?;
+    let digits = rest.strip_prefix('-').unwrap_or(rest);
+    let fits = (8..=17).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    fits.then(|| format!("vol-{digits}"))
 }
 
 #[cfg(test)]
@@ -373,11 +373,21 @@ mod tests {
 
     #[test]
     fn an_ebs_serial_is_a_volume_id() {
+        let id = Some("vol-0123456789abcdef0".to_owned());
+        assert_eq!(ebs_volume_id("vol0123456789abcdef0"), id);
+        assert_eq!(ebs_volume_id("vol-0123456789abcdef0"), id);
         assert_eq!(
-            ebs_volume_id("vol0123456789abcdef0"),
-            "vol-0123456789abcdef0"
+            ebs_volume_id("vol049df61146c4d7901").as_deref(),
+            Some("vol-049df61146c4d7901")
         );
-        assert_eq!(ebs_volume_id("volume-of-tea"), "volume-of-tea");
-        assert_eq!(ebs_volume_id("S4EV"), "S4EV");
+        for other in [
+            "volume-of-tea",
+            "S4EV",
+            "vol",
+            "vol--12345678",
+            "vol0123456789abcdef012",
+        ] {
+            assert_eq!(ebs_volume_id(other), None, "{other}");
+        }
     }
 }
