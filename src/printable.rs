@@ -167,6 +167,35 @@ pub fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
+/// Bytes for people, in units of 1024.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return if unit == "B" {
+                format!("{bytes} B")
+            } else {
+                format!("{value:.1} {unit}")
+            };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} TiB")
+}
+
+/// Seconds for people, in the unit that suits.
+#[must_use]
+pub fn time(seconds: f64) -> String {
+    if seconds < 90.0 {
+        format!("{seconds:.0} s")
+    } else if seconds < 7200.0 {
+        format!("{:.0} min", seconds / 60.0)
+    } else {
+        format!("{:.1} h", seconds / 3600.0)
+    }
+}
+
 /// The last line with words in it, made printable; a remark if there is none.
 #[must_use]
 pub fn last_line(text: &str, limit: usize) -> String {
@@ -207,5 +236,17 @@ mod tests {
         let path = EvidencePath::new(*b"/tmp/\x1b[2J\nx\xff\\");
         assert_eq!(path.to_string(), r"/tmp/\x1b[2J\x0ax\xff\\");
         assert_eq!(line("a\u{1b}[2J", 20), r"a\u{1b}[2J");
+    }
+
+    #[test]
+    fn sizes_and_times_are_short() {
+        assert_eq!(
+            [size(0), size(1023), size(1536), size(5 << 40)],
+            ["0 B", "1023 B", "1.5 KiB", "5.0 TiB"]
+        );
+        assert_eq!(
+            [time(89.0), time(600.0), time(9000.0)],
+            ["89 s", "10 min", "2.5 h"]
+        );
     }
 }

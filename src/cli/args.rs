@@ -39,6 +39,14 @@ pub enum Command {
     Check(CheckArgs),
     /// Check a job's files, and the evidence if it is there, against its manifest
     Verify(VerifyArgs),
+    /// Show the agent, its jobs and what needs a person
+    Status(StatusArgs),
+    /// Go on with a job that stands still
+    Retry(RetryArgs),
+    /// End a job for good; what is finished is kept
+    Cancel(JobArgs),
+    /// Let go of a job's volume; it goes on at the next attachment
+    Release(JobArgs),
     /// Parts that run in the sandbox
     #[command(subcommand, hide = true)]
     Inside(Inside),
@@ -94,6 +102,42 @@ pub struct VerifyArgs {
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `status`.
+#[derive(Args, Debug)]
+#[command(after_long_help = EXIT_CODES)]
+pub struct StatusArgs {
+    /// Only this job, by the id of its volume
+    #[arg(value_name = "JOB")]
+    pub job: Option<String>,
+    /// Print the status as JSON; with --watch, a line for each change
+    #[arg(long)]
+    pub json: bool,
+    /// Show it again every second, or on no terminal every change, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// Arguments of `retry`.
+#[derive(Args, Debug)]
+#[command(after_long_help = EXIT_CODES)]
+pub struct RetryArgs {
+    /// The job, by the id of its volume
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// Set aside what is there and begin the job anew
+    #[arg(long)]
+    pub anew: bool,
+}
+
+/// Arguments of `cancel` and `release`.
+#[derive(Args, Debug)]
+#[command(after_long_help = EXIT_CODES)]
+pub struct JobArgs {
+    /// The job, by the id of its volume
+    #[arg(value_name = "JOB")]
+    pub job: String,
 }
 
 /// Parts that run in the sandbox; not for people.

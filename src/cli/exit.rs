@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::config::ConfigError;
 use crate::engine::{EngineError, SetupError};
 use crate::plaso::verdict::Level;
+use crate::status::client::ClientError;
 
 /// The exit codes; `--help` and the README list them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,13 @@ pub(super) fn for_error(error: &anyhow::Error) -> Exit {
         )
     {
         return Exit::Config;
+    }
+    if let Some(error) = error.downcast_ref::<ClientError>() {
+        return match error {
+            ClientError::NotAllowed { .. } => Exit::NeedsOperator,
+            error if error.is_unreachable() => Exit::Unreachable,
+            _ => Exit::Failed,
+        };
     }
     match error.downcast_ref::<EngineError>() {
         Some(error) if error.needs_operator() => Exit::NeedsOperator,

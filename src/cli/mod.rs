@@ -1,17 +1,21 @@
 //! The command line: one file a subcommand; errors become one sentence and an exit code here.
 
+mod act;
 pub mod args;
 mod check;
 mod exit;
 mod inside;
 mod process;
 mod progress;
+mod status;
 mod verify;
 
 pub use exit::Exit;
 
 use anyhow::Context as _;
 use args::{Cli, Command};
+
+use crate::status::Action;
 
 /// Runs a parsed command line and returns how to end.
 #[must_use]
@@ -21,6 +25,10 @@ pub fn run(cli: Cli) -> Exit {
         Command::Process(args) => process::run(&args, config),
         Command::Check(args) => check::run(&args, config),
         Command::Verify(args) => verify::run(&args),
+        Command::Status(args) => status::run(&args, config),
+        Command::Retry(args) => act::run(Action::Retry { anew: args.anew }, &args.job, config),
+        Command::Cancel(args) => act::run(Action::Cancel, &args.job, config),
+        Command::Release(args) => act::run(Action::Release, &args.job, config),
         Command::Inside(part) => return inside::run(part),
     };
     result.unwrap_or_else(|error| {

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::engine::Progress;
+use crate::printable::{size, time};
 
 /// Shows what is heard until the other side is gone.
 pub(super) async fn show(mut heard: UnboundedReceiver<Progress>, plain: bool) {
@@ -166,43 +167,5 @@ impl View for Bar {
 fn restyle(bar: &ProgressBar, template: &str) {
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
-    }
-}
-
-/// Bytes for people, in units of 1024.
-pub(super) fn size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if value < 1024.0 {
-            return if unit == "B" {
-                format!("{bytes} B")
-            } else {
-                format!("{value:.1} {unit}")
-            };
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.1} TiB")
-}
-
-fn time(seconds: f64) -> String {
-    if seconds < 90.0 {
-        format!("{seconds:.0} s")
-    } else {
-        format!("{:.0} min", seconds / 60.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_and_times_are_short() {
-        assert_eq!(
-            [size(0), size(1023), size(1536), size(5 << 40)],
-            ["0 B", "1023 B", "1.5 KiB", "5.0 TiB"]
-        );
-        assert_eq!([time(89.0), time(600.0)], ["89 s", "10 min"]);
     }
 }

@@ -3,6 +3,17 @@
 //!
 //! A request and an answer are one frame each: four bytes of length, big-endian, then JSON. Answers come from
 //! a snapshot, so asking costs the pipeline nothing.
+//!
+//! The agent's side is [`server`], that of the commands [`client`]; neither knows how the pipeline works.
+
+pub mod access;
+pub mod attention;
+pub mod client;
+pub mod frame;
+mod listen;
+pub mod offline;
+pub mod render;
+pub mod server;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,6 +23,9 @@ use crate::policy::Ignored;
 
 /// The version of the layout of [`Status`].
 pub const SCHEMA: &str = "dfagent-status-1";
+
+/// The version of the protocol.
+pub const VERSION: u32 = 1;
 
 /// What is asked of the agent.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]

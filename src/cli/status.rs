@@ -1,0 +1,236 @@
+//! `dfagent status`: asks the agent, or its ledger when it does not answer, and shows what is said.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use terminal_size::{Height, Width, terminal_size};
+
+use super::act::unknown;
+use super::args::StatusArgs;
+use super::exit::{Exit, causes, chain, for_error};
+use super::process::print_line;
+use crate::config::Settings;
+use crate::config::worker::AgentSettings;
+use crate::printable;
+use crate::status::access::{Access, Person};
+use crate::status::client::{self, ClientError, Connection};
+use crate::status::render::{Style, WIDTH, render, screen};
+use crate::status::{Answer, Ask, Status, attention, offline};
+
+/// Between two looks of `--watch`.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What there is to show, and which code it stands for.
+struct Seen {
+    status: Box<Status>,
+    exit: Exit,
+}
+
+pub(super) fn run(args: &StatusArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
+    let settings = Settings::load(config)?;
+    if args.watch {
+        let runtime = super::runtime().context("start")?;
+        return runtime.block_on(async {
+            tokio::select! {
+                ended = watch(args, &settings) => ended,
+                _ = tokio::signal::ctrl_c() => Ok(Exit::Complete),
+            }
+        });
+    }
+    let answer = client::ask(&settings.agent, Ask::Status);
+    let mut seen = match answer {
+        Err(error) if error.is_unreachable() => {
+            eprintln!("dfagent: failed to {}", causes(&error));
+            match from_ledger(&settings, &error) {
+                Ok(seen) => seen,
+                Err(error) => {
+                    eprintln!("dfagent: failed to {}", chain(&error));
+                    return Ok(Exit::Unreachable);
+                }
+            }
+        }
+        answer => match answer? {
+            Answer::Status(status) => from_agent(status),
+            other => return Ok(refused(&other, refusal(&settings.agent))),
+        },
+    };
+    if let Some(exit) = filter(args, &mut seen) {
+        return Ok(exit);
+    }
+    if args.json {
+        let text = serde_json::to_string_pretty(&seen.status).context("write the status")?;
+        print_line(&text)?;
+    } else {
+        print_line(render(&seen.status, style()).trim_end())?;
+    }
+    Ok(seen.exit)
+}
+
+fn from_agent(status: Box<Status>) -> Seen {
+    let exit = match attention::tasks(&status).is_empty() {
+        true => Exit::Complete,
+        false => Exit::NeedsOperator,
+    };
+    Seen { status, exit }
+}
+
+fn from_ledger(settings: &Settings, error: &ClientError) -> anyhow::Result<Seen> {
+    let mut status = Box::new(offline::from_ledger(settings)?);
+    status.agent.running = false;
+    let state = match error {
+        ClientError::Late { .. } => "not answering",
+        _ => "not running",
+    };
+    status.agent.state = state.to_owned();
+    let exit = Exit::Unreachable;
+    Ok(Seen { status, exit })
+}
+
+/// Leaves the job that was asked for; the code to end with when there is none.
+fn filter(args: &StatusArgs, seen: &mut Seen) -> Option<Exit> {
+    let job = args.job.as_deref()?;
+    let jobs = &seen.status.jobs;
+    if !jobs.iter().any(|one| one.job.id == job) {
+        eprintln!("dfagent: failed to show {}", unknown(job, jobs));
+        return Some(Exit::Failed);
+    }
+    attention::only(&mut seen.status, job);
+    if seen.exit == Exit::NeedsOperator && attention::tasks(&seen.status).is_empty() {
+        seen.exit = Exit::Complete;
+    }
+    None
+}
+
+/// Says why the agent refused.
+pub(super) fn refused(answer: &Answer, exit: Exit) -> Exit {
+    let why = match answer {
+        Answer::Refused { why } => why,
+        _ => "understand the agent: its answer is to another question",
+    };
+    eprintln!("dfagent: failed to {}", printable::line(why, 2000));
+    exit
+}
+
+/// What we may do ourselves, by the rules that the agent goes by.
+pub(super) fn may(agent: &AgentSettings) -> Person {
+    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    Access::of(agent).person(uid.as_raw(), gid.as_raw())
+}
+
+fn refusal(agent: &AgentSettings) -> Exit {
+    match may(agent).look {
+        true => Exit::Failed,
+        false => Exit::NeedsOperator,
+    }
+}
+
+fn style() -> Style {
+    let terminal = std::io::stdout().is_terminal();
+    let (columns, _) = size();
+    Style {
+        width: columns,
+        colour: terminal && std::env::var_os("NO_COLOR").is_none(),
+    }
+}
+
+fn size() -> (usize, usize) {
+    terminal_size().map_or((WIDTH, usize::MAX), |(Width(columns), Height(rows))| {
+        (usize::from(columns).max(20), usize::from(rows))
+    })
+}
+
+/// Shows the status until nobody reads it any more. An agent that goes away is waited for.
+async fn watch(args: &StatusArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    let mut connection = None;
+    let mut shown = Shown::default();
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let text = match look(&mut connection, settings).await {
+            Ok(Answer::Status(status)) => watched(args, from_agent(status))?,
+            Ok(other) => return Ok(refused(&other, refusal(&settings.agent))),
+            Err(error) if error.is_unreachable() => {
+                let sentence = format!("dfagent: failed to {}\n", causes(&error));
+                match from_ledger(settings, &error) {
+                    Ok(seen) => watched(args, seen)?,
+                    // What is read by a program stays JSON.
+                    Err(_) if args.json => None,
+                    Err(_) => Some(sentence),
+                }
+            }
+            Err(error) => {
+                let error = error.into();
+                eprintln!("dfagent: failed to {}", chain(&error));
+                return Ok(for_error(&error));
+            }
+        };
+        let Some(text) = text else { continue };
+        if !shown.show(&text).context("write to standard output")? {
+            return Ok(Exit::Complete);
+        }
+    }
+}
+
+/// Asks over the connection that there is, or over a new one.
+async fn look(
+    connection: &mut Option<Connection>,
+    settings: &Settings,
+) -> Result<Answer, ClientError> {
+    let mut open = match connection.take() {
+        Some(open) => open,
+        None => Connection::open(&settings.agent).await?,
+    };
+    let answer = open.ask(Ask::Status).await?;
+    *connection = Some(open);
+    Ok(answer)
+}
+
+/// What `--watch` shows; a job that is not there may come.
+fn watched(args: &StatusArgs, mut seen: Seen) -> anyhow::Result<Option<String>> {
+    if let Some(job) = &args.job {
+        attention::only(&mut seen.status, job);
+    }
+    if !args.json {
+        return Ok(Some(render(&seen.status, style())));
+    }
+    // The time alone is no change.
+    seen.status.agent.at.clear();
+    let text = serde_json::to_string(&seen.status).context("write the status")?;
+    Ok(Some(text + "\n"))
+}
+
+/// What stands on the terminal, or was printed last.
+#[derive(Default)]
+struct Shown {
+    text: String,
+    lines: usize,
+}
+
+impl Shown {
+    /// Shows a text in place of the last one, or after it where nothing can be drawn over; whether somebody
+    /// still reads.
+    fn show(&mut self, text: &str) -> std::io::Result<bool> {
+        let mut out = std::io::stdout();
+        let drawn = if out.is_terminal() {
+            let (columns, rows) = size();
+            let fitting = screen::fit(text, columns, rows);
+            let drawn = screen::redraw(self.lines, &fitting);
+            self.lines = fitting.lines().count();
+            drawn
+        } else if self.text == text {
+            return Ok(true);
+        } else if self.text.is_empty() || text.starts_with('{') {
+            text.to_owned()
+        } else {
+            format!("\n{text}")
+        };
+        text.clone_into(&mut self.text);
+        match out.write_all(drawn.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+            other => other.map(|()| true),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Statuses that tests show, serve and filter.
+
+use std::path::PathBuf;
+
+use super::super::{
+    AgentStatus, JobProgress, JobResultStatus, JobStatus, SCHEMA, SliceAtWork, Status,
+};
+use crate::dispatch::job::{Job, State};
+use crate::plaso::verdict::Level;
+use crate::policy::{Ignored, Volume};
+
+/// A running agent without jobs.
+pub(in crate::status) fn status() -> Status {
+    Status {
+        schema: SCHEMA.to_owned(),
+        agent: AgentStatus {
+            running: true,
+            version: "0.1.0".to_owned(),
+            pid: Some(4711),
+            since: Some("2026-11-20T02:00:12.5Z".to_owned()),
+            state: "running".to_owned(),
+            places: 2,
+            free_bytes: Some(412 << 30),
+            reserve_bytes: 512 << 20,
+            configured: Some("2026-11-20T02:00:12Z".to_owned()),
+            refused_configuration: None,
+            power_off_at: None,
+            at: "2026-11-20T03:12:00Z".to_owned(),
+        },
+        jobs: Vec::new(),
+        ignored: Vec::new(),
+        needs_operator: Vec::new(),
+    }
+}
+
+/// A job without progress or result.
+pub(in crate::status) fn job(id: &str, state: State) -> JobStatus {
+    let job = Job {
+        id: id.to_owned(),
+        volume: Volume {
+            id: id.to_owned(),
+            node: "/dev/nvme1n1".into(),
+            sequence: Some(12),
+            size: 8 << 30,
+            point: "/dev/sdf".to_owned(),
+            entry: "evidence".to_owned(),
+        },
+        case: Some("IR-2026-17".to_owned()),
+        priority: 0,
+        folder: PathBuf::from("/var/lib/dfagent/jobs").join(id),
+        mountpoint: None,
+        state,
+        starts: 1,
+        crashes: 0,
+        created: "2026-11-20T02:30:00Z".to_owned(),
+        changed: "2026-11-20T02:59:59Z".to_owned(),
+        hooks_due: Vec::new(),
+        hooks_done: Vec::new(),
+    };
+    JobStatus {
+        job,
+        attached: true,
+        progress: None,
+        result: None,
+    }
+}
+
+/// A job at work.
+pub(in crate::status) fn at_work(id: &str, done: u64, files: &[&str]) -> JobStatus {
+    let mut status = job(id, State::Running);
+    status.progress = Some(JobProgress {
+        stage: "extracting".to_owned(),
+        slices: 40,
+        slices_done: done,
+        bytes: 4 << 30,
+        bytes_done: done * (100 << 20),
+        events: done * 20_000 + 17,
+        events_per_second: 812.4,
+        seconds: 295.0,
+        seconds_left: (done > 0).then_some(690.0),
+        at_work: files
+            .iter()
+            .zip(done + 1..)
+            .map(|(file, number)| SliceAtWork {
+                name: format!("p1-{number:03}"),
+                events: 1234 * (number - done),
+                file: (*file).to_owned(),
+            })
+            .collect(),
+        unread: Vec::new(),
+    });
+    status
+}
+
+/// A job that ended with something missing.
+pub(in crate::status) fn partial(id: &str) -> JobStatus {
+    let verdict = Level::Partial;
+    let mut status = job(id, State::Done { verdict });
+    status.result = Some(JobResultStatus {
+        reasons: vec![
+            "p2: the filesystem is encrypted (LUKS) and was not read.".to_owned(),
+            "3 warnings of Plaso about 2 files.".to_owned(),
+        ],
+        documents: 231_004,
+        timeline: Some(format!("/var/lib/dfagent/jobs/{id}/timeline.jsonl")),
+    });
+    status
+}
+
+/// A device that is not ours.
+pub(in crate::status) fn ignored(node: &str, reason: &str) -> Ignored {
+    Ignored {
+        node: node.into(),
+        size: 8 << 30,
+        reason: reason.to_owned(),
+    }
+}
