@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md tells what stands where and why. In short: [`evidence`] opens and proves, [`census`] and
 //! [`plaso`] decide, [`inside`] reads hostile bytes in the [`cage`], [`engine`] joins them, [`cli`] talks.
 
+pub mod agent;
 pub mod cage;
 pub mod census;
 pub mod cli;
@@ -13,10 +14,13 @@ pub mod dispatch;
 pub mod durable;
 pub mod engine;
 pub mod evidence;
+pub mod hooks;
 pub mod inside;
 pub mod job;
 pub mod ledger;
+pub mod life;
 pub mod manifest;
+pub mod metrics;
 pub mod plaso;
 pub mod policy;
 pub mod printable;

@@ -3,10 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use dfagent::cli::args::Cli;
+use dfagent::cli::args::{Cli, Command};
+use dfagent::telemetry;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    dfagent::telemetry::start();
+    match cli.command {
+        Command::Run => telemetry::start_agent(),
+        _ => telemetry::start(),
+    }
     dfagent::cli::run(cli).into()
 }

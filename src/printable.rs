@@ -203,6 +203,20 @@ pub fn last_line(text: &str, limit: usize) -> String {
     line(last.unwrap_or("it said nothing"), limit)
 }
 
+/// An error and its causes in one line. Display texts start with what was tried and do not repeat their
+/// causes; transparent layers are said once.
+#[must_use]
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in std::iter::successors(Some(error), |error| error.source()) {
+        let text = line(&cause.to_string(), 600);
+        if !parts.last().is_some_and(|last| last.ends_with(&text)) {
+            parts.push(text);
+        }
+    }
+    parts.join(": ")
+}
+
 /// A character that shows itself and nothing else: no control, no direction override, no
 /// line separator, nothing of zero width.
 fn is_plain(character: char) -> bool {

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""The demonstration: two evidence disks, the main job over both, and the intrusion found.
+"""The demonstration: two volumes are attached, the agent does the rest, and the intrusion is found.
 
 usage: demo.py OUTDIR
 
 Makes a GPT disk with an ext4 root (about 50,000 events and a planted intrusion) and an XFS data
-disk without a partition table, runs `dfagent process` over both, and looks for the planted lines
-in the timelines. Leaves nothing but OUTDIR. Exits with 1 if a verdict is not complete or a planted
-line is missing.
+disk without a partition table. Starts a udevd and the agent in namespaces of their own, attaches
+both disks as new loop devices, and shows the live status until both jobs are done. Then looks for
+the planted lines in the timelines. Leaves nothing but OUTDIR. Exits with 1 if a verdict is not
+complete or a planted line is missing.
 """
 
 import argparse
@@ -17,9 +18,11 @@ import subprocess
 import sys
 import time
 
+import lab.agent as lab
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
-PROGRAM = os.path.join(ROOT, "target", "release", "dfagent")
+NAMESPACE = os.path.join(HERE, "lab", "udev.sh")
 DISKS = ("root.img", "data.img")
 
 
@@ -44,17 +47,38 @@ def make_disks(folder):
     subprocess.run(command, check=True)
 
 
-def process(disk, output):
-    """Runs the main job; returns the folder of the job."""
-    before = set(os.listdir(output)) if os.path.isdir(output) else set()
-    command = [PROGRAM, "process", disk, "--to", output, "--case", "demo"]
+def run_agent(output):
+    """Lets the agent do its work in namespaces of its own; returns the folders of its jobs by disk."""
+    command = [NAMESPACE, "/usr/bin/python3", "-B", os.path.abspath(__file__), output, "--inside"]
     if os.geteuid() != 0:
         command.insert(0, "sudo")
     code = subprocess.run(command, check=False).returncode
-    if code not in (0, 3):
-        sys.exit(f"demo: dfagent ended with exit code {code}")
-    (job,) = set(os.listdir(output)) - before
-    return os.path.join(output, job)
+    if code != 0:
+        sys.exit(f"demo: the agent's part ended with exit code {code}")
+    with open(os.path.join(output, "jobs.json"), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def inside(output):
+    """Attaches the disks beside a running agent and shows its status until both are done."""
+    with lab.Loops(len(DISKS)) as loops:
+        config = os.path.join(output, "dfagent.toml")
+        lab.configure(config, os.path.join(output, "agent"), loops.nodes, case="demo")
+        with lab.Agent(config) as agent:
+            for disk in DISKS:
+                loops.attach(os.path.join(output, "disks", disk))
+            watch = subprocess.Popen([lab.PROGRAM, "--config", config, "status", "--watch"])
+            jobs = agent.wait_until_done(len(DISKS))
+            watch.send_signal(2)
+            watch.wait()
+    folders = {disk: folder for disk in DISKS for id, folder in jobs.items() if id.startswith(disk)}
+    with open(os.path.join(output, "jobs.json"), "w", encoding="utf-8") as file:
+        json.dump(folders, file)
+    if os.environ.get("SUDO_UID"):
+        owner = (int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
+        for folder, _, files in os.walk(output):
+            for name in [folder] + [os.path.join(folder, file) for file in files]:
+                os.lchown(name, *owner)
 
 
 def find_planted(planted, jobs):
@@ -105,17 +129,18 @@ def main():
     """Runs the demonstration."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", help="folder for disks and results; what is in it is replaced")
-    output = os.path.abspath(parser.parse_args().output)
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    output = os.path.abspath(arguments.output)
+    if arguments.inside:
+        return inside(output)
     if os.path.isdir(output):
         shutil.rmtree(output)
     disks = os.path.join(output, "disks")
     os.makedirs(disks)
     steps = Steps()
     steps.run("making two evidence disks", make_disks, disks)
-    jobs = {}
-    for disk in DISKS:
-        name = f"dfagent process {disk}"
-        jobs[disk] = steps.run(name, process, os.path.join(disks, disk), os.path.join(output, "jobs"))
+    jobs = steps.run("two volumes are attached beside a running agent", run_agent, output)
     with open(os.path.join(disks, "planted.json"), encoding="utf-8") as file:
         planted = json.load(file)
     found = steps.run("the planted intrusion, as found in the timelines", find_planted, planted, jobs)

@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Limits;
@@ -13,6 +14,15 @@ pub struct CgroupRoot {
     folder: PathBuf,
     /// Controllers that can be used there.
     controllers: Vec<String>,
+    /// Which of this process: a new configuration brings a new one beside the old one.
+    number: u64,
+}
+
+/// Makes names that are used once in this process.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+fn number() -> u64 {
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
 /// The name of our folder in the hierarchy.
@@ -40,34 +50,40 @@ impl CgroupRoot {
             .filter(|wanted| controllers.split_whitespace().any(|found| found == *wanted))
             .map(str::to_owned)
             .collect();
-        for controller in &controllers {
-            drop(set(
-                &folder.join("cgroup.subtree_control"),
-                &format!("+{controller}"),
-            ));
-        }
         let root = Self {
             folder,
             controllers,
+            number: number(),
         };
+        root.enable();
         root.sweep();
         Some(root)
     }
 
+    fn enable(&self) {
+        for controller in &self.controllers {
+            drop(set(
+                &self.folder.join("cgroup.subtree_control"),
+                &format!("+{controller}"),
+            ));
+        }
+    }
+
     /// Ends cages whose agent is gone: a node carries the pid of its agent in its name.
     fn sweep(&self) {
-        let gone = |pid: u32| !Path::new(&format!("/proc/{pid}")).exists();
+        let gone = |pid: u32, _| !Path::new(&format!("/proc/{pid}")).exists();
         for node in self.nodes_of(gone) {
             drop(node);
         }
     }
 
-    fn nodes_of(&self, agent: impl Fn(u32) -> bool) -> Vec<Cgroup> {
+    fn nodes_of(&self, wanted: impl Fn(u32, u64) -> bool) -> Vec<Cgroup> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten();
         let of_agent = |entry: fs::DirEntry| {
             let name = entry.file_name();
-            let pid: u32 = name.to_str()?.split('-').next()?.parse().ok()?;
-            agent(pid).then(|| Cgroup {
+            let mut parts = name.to_str()?.split('-');
+            let (pid, root) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+            wanted(pid, root).then(|| Cgroup {
                 folder: entry.path(),
             })
         };
@@ -82,9 +98,16 @@ impl CgroupRoot {
     /// # Errors
     /// The folder cannot be made.
     pub fn create(&self, name: &str, limits: Limits) -> io::Result<Cgroup> {
-        let folder = self.folder.join(format!("{}-{name}", std::process::id()));
-        // With its parent: another agent that ended may have removed that.
-        fs::create_dir_all(&folder)?;
+        // Many jobs have a task of the same name at one time.
+        let (pid, root) = (std::process::id(), self.number);
+        let folder = self
+            .folder
+            .join(format!("{pid}-{root}-{}-{name}", number()));
+        if fs::create_dir(&self.folder).is_ok() {
+            // Another one that ended had removed it.
+            self.enable();
+        }
+        fs::create_dir(&folder)?;
         if self.holds_memory() {
             set(&folder.join("memory.max"), &limits.memory_bytes.to_string())?;
             drop(set(&folder.join("memory.swap.max"), "0"));
@@ -106,7 +129,7 @@ impl CgroupRoot {
 impl Drop for CgroupRoot {
     fn drop(&mut self) {
         // A node could not go while the last of its processes was still on its way out.
-        drop(self.nodes_of(|pid| pid == std::process::id()));
+        drop(self.nodes_of(|pid, root| pid == std::process::id() && root == self.number));
         // Refused while another agent has nodes in it.
         drop(fs::remove_dir(&self.folder));
     }

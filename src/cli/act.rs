@@ -28,7 +28,7 @@ async fn act(agent: &AgentSettings, action: Action, job: &str) -> anyhow::Result
         other => return Ok(refused(&other, Exit::NeedsOperator)),
     };
     let Some(found) = status.jobs.iter().find(|one| one.job.id == job) else {
-        let verb = verb(action);
+        let verb = action.name();
         eprintln!("dfagent: failed to {verb} {}", unknown(job, &status.jobs));
         return Ok(Exit::Failed);
     };
@@ -46,14 +46,6 @@ async fn act(agent: &AgentSettings, action: Action, job: &str) -> anyhow::Result
             };
             Ok(refused(&other, exit))
         }
-    }
-}
-
-const fn verb(action: Action) -> &'static str {
-    match action {
-        Action::Retry { .. } => "retry",
-        Action::Cancel => "cancel",
-        Action::Release => "release",
     }
 }
 

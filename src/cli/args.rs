@@ -33,6 +33,8 @@ const EXIT_CODES: &str = "Exit codes:\n  \
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Be the agent: watch for attached volumes and make a timeline of each
+    Run,
     /// Make a timeline of a disk, an image file or a folder
     Process(ProcessArgs),
     /// Check this machine and the configuration

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::args::CheckArgs;
-use super::exit::{Exit, causes};
+use super::exit::Exit;
 use super::process::print_line;
 use crate::cage::Cage;
 use crate::cage::run::bubblewrap_path;
@@ -17,6 +17,7 @@ use crate::config::{Settings, filters};
 use crate::engine::slice::free_bytes;
 use crate::evidence::plan::{Reading, mount_plan};
 use crate::plaso::install::Plaso;
+use crate::printable::causes;
 
 /// Older releases are warned about: Plaso itself warns after this many days.
 const OLD_DAYS: i32 = 180;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::config::ConfigError;
 use crate::engine::{EngineError, SetupError};
 use crate::plaso::verdict::Level;
+use crate::printable;
 use crate::status::client::ClientError;
 
 /// The exit codes; `--help` and the README list them.
@@ -85,24 +86,7 @@ pub(super) fn for_error(error: &anyhow::Error) -> Exit {
     }
 }
 
-/// An error and its causes in one line. Display texts start with what was tried and do not repeat their
-/// causes; transparent layers are said once.
+/// An error and its causes in one line.
 pub(super) fn chain(error: &anyhow::Error) -> String {
-    join(error.chain())
-}
-
-/// The same for an error of one of our modules.
-pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    join(std::iter::successors(Some(error), |error| error.source()))
-}
-
-fn join<'a>(errors: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    for cause in errors {
-        let text = crate::printable::line(&cause.to_string(), 600);
-        if !parts.last().is_some_and(|last| last.ends_with(&text)) {
-            parts.push(text);
-        }
-    }
-    parts.join(": ")
+    printable::causes(error.as_ref())
 }

@@ -9,11 +9,12 @@ use terminal_size::{Height, Width, terminal_size};
 
 use super::act::unknown;
 use super::args::StatusArgs;
-use super::exit::{Exit, causes, chain, for_error};
+use super::exit::{Exit, chain, for_error};
 use super::process::print_line;
 use crate::config::Settings;
 use crate::config::worker::AgentSettings;
 use crate::printable;
+use crate::printable::causes;
 use crate::status::access::{Access, Person};
 use crate::status::client::{self, ClientError, Connection};
 use crate::status::render::{Style, WIDTH, render, screen};

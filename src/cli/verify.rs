@@ -7,12 +7,12 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 
 use super::args::VerifyArgs;
-use super::exit::{Exit, causes};
+use super::exit::Exit;
 use super::process::print_line;
 use crate::durable;
 use crate::evidence::fingerprint::{self, Fingerprint};
 use crate::manifest::{FileRecord, Manifest, SCHEMA};
-use crate::printable;
+use crate::printable::{self, causes};
 
 const MOST_MANIFEST: u64 = 256 * 1024 * 1024;
 

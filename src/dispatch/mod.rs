@@ -122,6 +122,8 @@ enum Why {
 #[derive(Clone, Debug)]
 struct Attempt {
     stopping: Option<Why>,
+    /// Its volume is gone, so it was ended at once.
+    abandoned: bool,
     since: Duration,
 }
 
@@ -302,11 +304,12 @@ impl Dispatcher {
         effects
     }
 
-    /// There is room for results again.
-    pub fn room(&mut self, now: &Now) -> Vec<Effect> {
+    /// There is room for the results of a job that waits.
+    pub fn room(&mut self, id: &str, now: &Now) -> Vec<Effect> {
         let mut effects = Vec::new();
-        for id in self.ids(|entry| matches!(entry.job.state, State::Waiting { .. })) {
-            self.change(&id, State::Queued, "there is room again", now, &mut effects);
+        let entry = self.entries.get(id);
+        if entry.is_some_and(|entry| matches!(entry.job.state, State::Waiting { .. })) {
+            self.change(id, State::Queued, "there is room again", now, &mut effects);
         }
         self.start_queued(now, &mut effects);
         effects
@@ -357,21 +360,21 @@ impl Dispatcher {
         }
     }
 
-    /// A wish to stop that is more final than an earlier one replaces it.
+    /// Says once that an attempt is to end. Of several wishes a cancellation decides what the job is then.
     fn stop_attempt(&mut self, id: &str, why: Why, effects: &mut Vec<Effect>) {
-        let attempt = self
-            .entries
-            .get_mut(id)
-            .and_then(|entry| entry.attempt.as_mut());
-        let Some(attempt) = attempt else { return };
+        let entry = self.entries.get_mut(id);
+        let Some(attempt) = entry.and_then(|entry| entry.attempt.as_mut()) else {
+            return;
+        };
         let id = id.to_owned();
-        match (attempt.stopping, why) {
-            (Some(Why::Gone), _) | (Some(Why::Cancelled), Why::Released | Why::Shutdown) => return,
-            (_, Why::Gone) => effects.push(Effect::Abandon { id }),
-            (None, _) => effects.push(Effect::Stop { id }),
-            _ => {}
+        let asked = attempt.stopping.is_some();
+        if why == Why::Gone && !attempt.abandoned {
+            attempt.abandoned = true;
+            effects.push(Effect::Abandon { id });
+        } else if why != Why::Gone && !asked {
+            effects.push(Effect::Stop { id });
         }
-        if attempt.stopping != Some(Why::Cancelled) {
+        if !asked || why == Why::Cancelled {
             attempt.stopping = Some(why);
         }
     }
@@ -419,6 +422,7 @@ impl Dispatcher {
             let since = now.running;
             entry.attempt = Some(Attempt {
                 stopping: None,
+                abandoned: false,
                 since,
             });
             self.change(&id, State::Running, "started", now, effects);

@@ -67,6 +67,18 @@ pub enum Action {
     Release,
 }
 
+impl Action {
+    /// The command's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Retry { .. } => "retry",
+            Self::Cancel => "cancel",
+            Self::Release => "release",
+        }
+    }
+}
+
 /// What the agent answers.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

@@ -1,0 +1,173 @@
+//! The configuration in force, and reading it again: checked first, then valid for new jobs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use super::Agent;
+use crate::config::{ConfigError, FRAGMENTS, MAIN_FILE, Settings};
+use crate::dispatch::Rules;
+use crate::engine::places::Places;
+use crate::engine::{self, Engine, SetupError};
+use crate::job::Selection;
+use crate::printable;
+use crate::telemetry::events::Event;
+
+/// Where the configuration is from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The settings as they were read.
+    pub settings: Settings,
+    /// The file that is read instead of the installed ones.
+    pub only: Option<PathBuf>,
+    /// This very program.
+    pub own_program: PathBuf,
+}
+
+/// What a reading came to: an engine, or a sentence.
+pub(super) type Reloaded = Result<Box<Engine>, String>;
+
+/// The configuration in force.
+pub(super) struct InForce {
+    origin: Origin,
+    pub(super) engine: Arc<Engine>,
+    places: Arc<Places>,
+    /// When it was read.
+    pub(super) read: String,
+    /// Why a newer one was refused.
+    pub(super) refused: Option<String>,
+    reading: Option<JoinHandle<Reloaded>>,
+    /// Whether it changed again while it was being read.
+    again: bool,
+}
+
+impl InForce {
+    pub(super) async fn set_up(origin: Origin, places: Arc<Places>) -> Result<Self, SetupError> {
+        let engine = engine_of(origin.settings.clone(), &places, &origin.own_program).await?;
+        Ok(Self {
+            origin,
+            engine: Arc::new(engine),
+            places,
+            read: engine::now(),
+            refused: None,
+            reading: None,
+            again: false,
+        })
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.engine.settings
+    }
+
+    /// What new jobs are made by.
+    pub(super) fn rules(&self) -> Rules {
+        let settings = self.settings();
+        Rules {
+            // The folder is that of the ledger, which stays open.
+            jobs: self.origin.settings.agent.jobs(),
+            devices: settings.devices.clone(),
+            attach: settings.attach.clone(),
+            hooks: settings.hook.clone(),
+        }
+    }
+
+    /// What is looked for on a volume of this `[attach.NAME]`.
+    pub(super) fn selection(&self, entry: &str) -> Result<Selection, SetupError> {
+        let settings = self.settings();
+        let filter = settings.attach.get(entry).map(|rule| rule.filter.clone());
+        select(settings, filter)
+    }
+
+    pub(super) fn watched_folders(&self) -> Vec<PathBuf> {
+        let mut folders = match &self.origin.only {
+            Some(file) => vec![file.parent().unwrap_or(Path::new("/")).to_path_buf()],
+            None => {
+                let main = Path::new(MAIN_FILE).parent().unwrap_or(Path::new("/"));
+                vec![main.to_path_buf(), PathBuf::from(FRAGMENTS)]
+            }
+        };
+        folders.push(self.settings().filter.directory.clone());
+        folders.sort();
+        folders.dedup();
+        folders
+    }
+
+    /// Begins to read it again; what is read meanwhile is read once more.
+    pub(super) fn reload(&mut self) {
+        if self.reading.is_some() {
+            self.again = true;
+            return;
+        }
+        let (only, own) = (self.origin.only.clone(), self.origin.own_program.clone());
+        let places = Arc::clone(&self.places);
+        self.reading = Some(tokio::spawn(async move {
+            let settings = Settings::load(only.as_deref()).map_err(|error| config(&error))?;
+            let engine = engine_of(settings, &places, &own).await;
+            engine
+                .map(Box::new)
+                .map_err(|error| printable::causes(&error))
+        }));
+    }
+
+    /// Waits for a reading to end; for ever without one. Cancel-safe: the reading goes on.
+    pub(super) async fn reloaded(&mut self) -> Reloaded {
+        let Some(reading) = &mut self.reading else {
+            return std::future::pending().await;
+        };
+        let result = reading.await;
+        self.reading = None;
+        if std::mem::take(&mut self.again) {
+            self.reload();
+        }
+        result.unwrap_or_else(|error| Err(error.to_string()))
+    }
+}
+
+impl Agent {
+    /// Takes up a new configuration, or keeps the old one and says why.
+    pub(super) fn reloaded(&mut self, reloaded: Reloaded) {
+        match reloaded {
+            Ok(engine) => {
+                self.in_force.places.resize(engine.settings.at_once());
+                self.in_force.engine = Arc::new(*engine);
+                self.in_force.read = engine::now();
+                self.in_force.refused = None;
+                self.dispatcher.set_rules(self.in_force.rules());
+                Event::ConfigurationReloaded.emit();
+                // What was not ours may be now.
+                self.waker.wake();
+            }
+            Err(why) => {
+                Event::ConfigurationRefused { why: why.clone() }.emit();
+                self.in_force.refused = Some(format!("failed to {why}"));
+            }
+        }
+        self.notifier.ready();
+    }
+}
+
+/// An engine with these settings; the filters of all attachment points are tried.
+async fn engine_of(
+    settings: Settings,
+    places: &Arc<Places>,
+    own_program: &Path,
+) -> Result<Engine, SetupError> {
+    select(&settings, None)?;
+    for rule in settings.attach.values() {
+        select(&settings, Some(rule.filter.clone()))?;
+    }
+    Engine::set_up(settings, Arc::clone(places), own_program).await
+}
+
+fn select(settings: &Settings, filter: Option<PathBuf>) -> Result<Selection, SetupError> {
+    let given: Vec<PathBuf> = filter
+        .into_iter()
+        .filter(|path| !path.as_os_str().is_empty())
+        .collect();
+    engine::select(settings, None, &given)
+}
+
+fn config(error: &ConfigError) -> String {
+    printable::causes(error)
+}

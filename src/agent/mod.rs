@@ -1,0 +1,386 @@
+//! The agent: the only place that names every concrete edge. It hears what happens, lets the dispatcher decide,
+//! and carries out what follows.
+//!
+//! Everything runs on one thread, because one thread has to start all cages; what may wait for a device or for
+//! a client has threads of its own ([`crate::device::monitor`], [`crate::status::server`]).
+
+mod configuration;
+mod effects;
+mod outcome;
+mod power;
+mod progress;
+mod snapshot;
+mod wait;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, Id, JoinSet};
+
+use crate::device::monitor::{Devices, Waker, Watcher};
+use crate::dispatch::job::HookRecord;
+use crate::dispatch::{Dispatcher, Effect, Now};
+use crate::durable::{self, FileError};
+use crate::engine::job::JobResult;
+use crate::engine::places::Places;
+use crate::engine::{self, EngineError, Progress, SetupError};
+use crate::ledger::{Ledger, LedgerError, Opened};
+use crate::life::{Notifier, Watchdog, reload};
+use crate::printable;
+use crate::status::access::Access;
+
+use crate::status::server::{ActionRequest, Server, SocketError};
+use crate::status::{Answer, JobResultStatus, Status};
+use crate::telemetry::events::Event;
+
+use configuration::InForce;
+pub use configuration::Origin;
+use progress::Tracker;
+use wait::{Happening, Signals};
+
+/// How often the devices are looked at without a hint.
+const RECONCILE: Duration = Duration::from_secs(60);
+
+/// Why the agent cannot be or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// A folder of the agent.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Plaso, the cage or the filter.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// Devices cannot be watched.
+    #[error("watch for devices; is udevd running?")]
+    Devices(#[source] std::io::Error),
+    /// Signals cannot be heard.
+    #[error("listen for signals")]
+    Signals(#[source] std::io::Error),
+}
+
+/// A job at work.
+#[derive(Debug)]
+struct Work {
+    task: AbortHandle,
+    stop: watch::Sender<bool>,
+    tracker: Tracker,
+}
+
+/// A line of a job's progress.
+type Told = (String, Progress);
+
+/// The agent.
+struct Agent {
+    in_force: InForce,
+    started: Instant,
+    since: String,
+    dispatcher: Dispatcher,
+    ledger: Ledger,
+    work: BTreeMap<String, Work>,
+    tasks: JoinSet<Result<JobResult, EngineError>>,
+    ids: HashMap<Id, String>,
+    hooks: JoinSet<(String, HookRecord)>,
+    results: BTreeMap<String, JobResultStatus>,
+    /// Free bytes that jobs wait for.
+    wanted: BTreeMap<String, u64>,
+    /// What cannot be done until the ledger can be written again, in order.
+    stuck: VecDeque<Effect>,
+    trouble: Option<String>,
+    last_stuck: Option<Instant>,
+    room_looked: Instant,
+    told: mpsc::UnboundedSender<Told>,
+    snapshot: watch::Sender<Arc<Status>>,
+    published: Instant,
+    metrics_written: Option<Instant>,
+    changed: bool,
+    notifier: Notifier,
+    watchdog: Watchdog,
+    waker: Waker,
+    stop_until: Option<Instant>,
+    idle_since: Option<Instant>,
+    powering_off: bool,
+}
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// It cannot begin; once it runs, nothing ends it but a signal.
+pub async fn run(origin: Origin) -> Result<(), AgentError> {
+    let started = Instant::now();
+    let settings = &origin.settings.agent;
+    durable::make_folder(&settings.jobs())?;
+    let mut signals = Signals::listen().map_err(AgentError::Signals)?;
+    let Opened { ledger, jobs, .. } = Ledger::open(&settings.ledger(), &settings.jobs())?;
+    let places = Places::new(origin.settings.at_once());
+    let in_force = InForce::set_up(origin, places).await?;
+    let (watcher, mut devices) = Watcher::start(RECONCILE).map_err(AgentError::Devices)?;
+    let (told, mut heard) = mpsc::unbounded_channel();
+    let (asking, mut asked) = mpsc::channel(64);
+    let now = now_since(started);
+    let (dispatcher, effects) = Dispatcher::restore(in_force.rules(), jobs, &now);
+    let (snapshot, shown) = watch::channel(Arc::new(snapshot::empty()));
+    let notifier = Notifier::from_environment();
+    let mut agent = Agent {
+        started,
+        since: now.wall,
+        dispatcher,
+        ledger,
+        work: BTreeMap::new(),
+        tasks: JoinSet::new(),
+        ids: HashMap::new(),
+        hooks: JoinSet::new(),
+        results: BTreeMap::new(),
+        wanted: BTreeMap::new(),
+        stuck: VecDeque::new(),
+        trouble: None,
+        last_stuck: None,
+        room_looked: started,
+        told,
+        snapshot,
+        published: started,
+        metrics_written: None,
+        changed: true,
+        watchdog: Watchdog::new(notifier.watchdog(), started),
+        notifier,
+        waker: watcher.waker(),
+        stop_until: None,
+        idle_since: None,
+        powering_off: false,
+        in_force,
+    };
+    agent.results = snapshot::results_of(&agent.dispatcher).await;
+    agent.carry_out(effects);
+    agent.devices(&mut devices);
+    agent.publish();
+    let settings = &agent.in_force.settings().agent;
+    let server = Server::start(&settings.socket, Access::of(settings), shown, asking)?;
+    let mut reloads = reload::watch(agent.in_force.watched_folders());
+    agent.notifier.ready();
+    Event::AgentReady.emit();
+    while !agent.is_over() {
+        let deadline = agent.next_deadline();
+        let happening = tokio::select! {
+            // All arms may be dropped at any time: each waits on a channel, a signal, a set of tasks or a clock.
+            changed = devices.changed() => Happening::devices(changed),
+            Some(told) = heard.recv() => Happening::Told(told),
+            Some(ended) = agent.tasks.join_next_with_id() => Happening::ended(ended),
+            Some(Ok((id, record))) = agent.hooks.join_next() => Happening::Hook(id, record),
+            Some(asked) = asked.recv() => Happening::Asked(asked),
+            signal = signals.next() => signal,
+            Some(()) = reloads.recv() => Happening::Reload,
+            reloaded = agent.in_force.reloaded() => Happening::Reloaded(reloaded),
+            () = wait::until(deadline) => Happening::Time,
+        };
+        agent.take(happening, &mut devices);
+        while let Ok(told) = heard.try_recv() {
+            agent.heard(told);
+        }
+        agent.settle();
+    }
+    agent.end();
+    drop(server);
+    drop(watcher);
+    Ok(())
+}
+
+/// This moment for the dispatcher.
+fn now_since(started: Instant) -> Now {
+    Now {
+        wall: engine::now(),
+        running: started.elapsed(),
+    }
+}
+
+impl Agent {
+    fn now(&self) -> Now {
+        now_since(self.started)
+    }
+
+    fn take(&mut self, happening: Happening, devices: &mut Devices) {
+        match happening {
+            Happening::Devices => self.devices(devices),
+            Happening::Told(told) => self.heard(told),
+            Happening::Ended(task, result) => self.ended(task, &result),
+            Happening::Hook(id, record) => {
+                let (job, hook) = (id.clone(), record.name.clone());
+                if record.ok {
+                    Event::HookDone { job, hook }.emit();
+                } else {
+                    let why = record.outcome.clone();
+                    Event::HookFailed { job, hook, why }.emit();
+                }
+                let effects = self.dispatcher.hook_ended(&id, record);
+                self.carry_out(effects);
+            }
+            Happening::Asked(asked) => self.asked(asked),
+            Happening::Terminate => self.terminate(),
+            Happening::Reload => {
+                self.notifier.reloading();
+                self.in_force.reload();
+            }
+            Happening::Reloaded(done) => self.reloaded(done),
+            Happening::Time => {}
+            Happening::Nothing => return,
+        }
+        self.changed = true;
+    }
+
+    /// Takes up the newest list of devices.
+    fn devices(&mut self, devices: &mut Devices) {
+        let list = devices.borrow_and_update().clone();
+        let now = self.now();
+        let effects = self.dispatcher.devices(&list, &now);
+        if self.work.is_empty() {
+            self.watchdog.progress(Instant::now());
+        }
+        self.carry_out(effects);
+    }
+
+    fn heard(&mut self, (id, progress): Told) {
+        let now = Instant::now();
+        self.watchdog.progress(now);
+        let Some(work) = self.work.get_mut(&id) else {
+            return;
+        };
+        if let Progress::Stage(stage) = &progress {
+            let (job, stage) = (id.clone(), stage.clone());
+            Event::JobStage { job, stage }.emit();
+        }
+        self.changed |= !matches!(progress, Progress::Alive);
+        if work.tracker.take(progress, now) {
+            let now = self.now();
+            let effects = self.dispatcher.progressed(&id, &now);
+            self.carry_out(effects);
+        }
+    }
+
+    fn ended(
+        &mut self,
+        task: Id,
+        result: &Result<Result<JobResult, EngineError>, tokio::task::JoinError>,
+    ) {
+        let Some(id) = self.ids.remove(&task) else {
+            return;
+        };
+        self.work.remove(&id);
+        let outcome = match result {
+            Ok(result) => outcome::of(&id, result),
+            Err(error) => outcome::of_broken(&id, error),
+        };
+        match result {
+            Ok(Ok(done)) => {
+                let shown = outcome::result_status(&done.folder, &done.manifest);
+                self.results.insert(id.clone(), shown);
+            }
+            Ok(Err(EngineError::WorkFull { reserve_mib, .. })) => {
+                self.wanted.insert(id.clone(), reserve_mib << 20);
+            }
+            _ => {}
+        }
+        let now = self.now();
+        let effects = self.dispatcher.ended(&id, outcome, &now);
+        self.carry_out(effects);
+        // What the job knew may be newer than the list of devices.
+        self.waker.wake();
+    }
+
+    fn asked(&mut self, asked: ActionRequest) {
+        let now = self.now();
+        let answer = match self.dispatcher.act(asked.action, &asked.job, &now) {
+            Ok((sentence, effects)) => {
+                let (job, by) = (asked.job.clone(), asked.by.clone());
+                let action = asked.action.name().to_owned();
+                Event::ActionDone { job, by, action }.emit();
+                self.carry_out(effects);
+                match &self.trouble {
+                    None => Answer::Done(sentence),
+                    Some(why) => Answer::Refused {
+                        why: format!("write that down, so it waits: {why}"),
+                    },
+                }
+            }
+            Err(refusal) => Answer::Refused {
+                why: refusal.to_string(),
+            },
+        };
+        self.changed = true;
+        self.publish();
+        drop(asked.answer.send(answer));
+    }
+
+    /// The first signal stops in order, the second at once.
+    fn terminate(&mut self) {
+        let now = Instant::now();
+        if self.stop_until.is_some() {
+            self.stop_until = Some(now);
+            return;
+        }
+        self.stop_until = Some(now + self.in_force.settings().agent.stop_limit());
+        self.notifier.stopping();
+        Event::AgentStopping.emit();
+        let effects = self.dispatcher.stop();
+        self.carry_out(effects);
+    }
+
+    /// Whether everything has stopped, or has had its time.
+    fn is_over(&self) -> bool {
+        let Some(until) = self.stop_until else {
+            return false;
+        };
+        (self.tasks.is_empty() && self.hooks.is_empty()) || Instant::now() >= until
+    }
+
+    /// The last words: who did not stop in time is named and ended; it is interrupted in the ledger when the
+    /// agent comes back.
+    fn end(&mut self) {
+        let names: Vec<String> = self.work.keys().cloned().collect();
+        if !names.is_empty() {
+            Event::LateAtStop { names }.emit();
+        }
+        self.work.clear();
+        self.tasks.abort_all();
+        self.hooks.abort_all();
+    }
+
+    /// What follows from time alone, after anything that happened.
+    fn settle(&mut self) {
+        self.retry_stuck();
+        self.look_for_room();
+        let now = self.now();
+        let effects = self.dispatcher.look(&now);
+        self.carry_out(effects);
+        self.power();
+        let now = Instant::now();
+        if self.watchdog.due(now) {
+            self.notifier.watchdog_fed();
+            self.watchdog.fed(now);
+        }
+        if self.changed && now >= self.published + snapshot::PAUSE {
+            self.publish();
+        }
+    }
+}
+
+/// A sentence about an error, for `status` and logs.
+fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
+    format!("failed to {}", printable::causes(error))
+}
+
+/// The folder beside a job's own to which an earlier result is set aside.
+fn aside(folder: &std::path::Path) -> PathBuf {
+    let numbers = 1_u32..;
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    numbers
+        .map(|number| folder.with_file_name(format!("{name}.{number}")))
+        .find(|path| !path.exists())
+        .unwrap_or_default()
+}

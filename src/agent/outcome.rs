@@ -1,0 +1,82 @@
+//! What the end of an attempt means for the job.
+
+use std::io::ErrorKind;
+
+use nix::libc;
+
+use crate::dispatch::Outcome;
+use crate::engine::EngineError;
+use crate::engine::job::JobResult;
+use crate::evidence::source::SourceError;
+use crate::manifest::Manifest;
+use crate::printable;
+use crate::status::JobResultStatus;
+
+/// Reasons of a verdict that `status` shows; the rest is in the report.
+const MOST_REASONS: usize = 20;
+
+/// The outcome of an attempt that came to an end by itself.
+pub(super) fn of(id: &str, result: &Result<JobResult, EngineError>) -> Outcome {
+    match result {
+        Ok(done) => Outcome::Done(done.manifest.verdict.level),
+        Err(error) => of_error(id, error),
+    }
+}
+
+fn of_error(id: &str, error: &EngineError) -> Outcome {
+    match error {
+        EngineError::Stopped => Outcome::Stopped,
+        EngineError::Gone => Outcome::Gone,
+        EngineError::Source(SourceError::System { source, .. }) if is_gone(source) => Outcome::Gone,
+        EngineError::WorkFull {
+            free_mib,
+            reserve_mib,
+        } => Outcome::Waits(format!(
+            "only {free_mib} MiB are free for results and {reserve_mib} MiB are needed; it goes on when there is \
+             room"
+        )),
+        EngineError::OtherTerms { .. } | EngineError::SourceChanged { .. } => {
+            needs_operator(error, format!("dfagent retry --anew {id}"))
+        }
+        _ => needs_operator(error, format!("dfagent retry {id}")),
+    }
+}
+
+/// The device was pulled between the moment it was seen and the moment it was opened.
+fn is_gone(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound
+        || matches!(
+            error.raw_os_error(),
+            Some(libc::ENXIO | libc::ENODEV | libc::ENOMEDIUM)
+        )
+}
+
+fn needs_operator(error: &EngineError, help: String) -> Outcome {
+    let why = format!("failed to {}", printable::causes(error));
+    Outcome::NeedsOperator { why, help }
+}
+
+/// The outcome of an attempt whose task did not end by itself.
+pub(super) fn of_broken(id: &str, error: &tokio::task::JoinError) -> Outcome {
+    if error.is_cancelled() {
+        return Outcome::Gone;
+    }
+    Outcome::NeedsOperator {
+        why: "there is a mistake in dfagent, which is named in its log; please report it"
+            .to_owned(),
+        help: format!("dfagent retry {id}"),
+    }
+}
+
+/// What `status` says about a finished job.
+pub(super) fn result_status(folder: &std::path::Path, manifest: &Manifest) -> JobResultStatus {
+    let reasons = manifest.verdict.reasons.iter().take(MOST_REASONS);
+    let timeline = manifest.timeline.as_ref();
+    JobResultStatus {
+        reasons: reasons
+            .map(|reason| printable::line(&reason.text, 300))
+            .collect(),
+        documents: timeline.map_or(0, |timeline| timeline.documents),
+        timeline: timeline.map(|timeline| folder.join(&timeline.file.path).display().to_string()),
+    }
+}

@@ -1,0 +1,216 @@
+//! What `status` is told, made of everything that the agent knows; published at most a few times a second.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Agent, outcome};
+use crate::dispatch::Dispatcher;
+use crate::dispatch::job::{Job, State};
+use crate::durable;
+use crate::engine;
+use crate::engine::slice::free_bytes;
+use crate::manifest::Manifest;
+use crate::metrics;
+use crate::plaso::verdict::Level;
+use crate::status::attention;
+use crate::status::{AgentStatus, JobResultStatus, JobStatus, OperatorTask, SCHEMA, Status};
+
+/// The shortest time between two snapshots.
+pub(super) const PAUSE: Duration = Duration::from_millis(250);
+
+/// The shortest time between two writings of the metrics.
+const METRICS: Duration = Duration::from_secs(15);
+
+/// The largest manifest that is read for `status`.
+const MOST_MANIFEST: u64 = 256 * 1024 * 1024;
+
+/// What is shown before anything is known.
+pub(super) fn empty() -> Status {
+    Status {
+        schema: SCHEMA.to_owned(),
+        agent: AgentStatus {
+            running: true,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: Some(std::process::id()),
+            since: None,
+            state: "starting".to_owned(),
+            places: 0,
+            free_bytes: None,
+            reserve_bytes: 0,
+            configured: None,
+            refused_configuration: None,
+            power_off_at: None,
+            at: engine::now(),
+        },
+        jobs: Vec::new(),
+        ignored: Vec::new(),
+        needs_operator: Vec::new(),
+    }
+}
+
+/// What the manifests of jobs that were done before say.
+pub(super) async fn results_of(dispatcher: &Dispatcher) -> BTreeMap<String, JobResultStatus> {
+    let done = dispatcher
+        .jobs()
+        .filter(|(job, ..)| matches!(job.state, State::Done { .. }));
+    let folders: Vec<(String, PathBuf)> = done
+        .map(|(job, ..)| (job.id.clone(), job.folder.clone()))
+        .collect();
+    let read = tokio::task::spawn_blocking(move || {
+        let results = folders.into_iter().filter_map(|(id, folder)| {
+            let path = folder.join("manifest.json");
+            let manifest: Manifest = durable::read_json(&path, MOST_MANIFEST).ok()??;
+            Some((id, outcome::result_status(&folder, &manifest)))
+        });
+        results.collect()
+    });
+    read.await.unwrap_or_default()
+}
+
+impl Agent {
+    /// Publishes how things stand, and writes the metrics when it is time.
+    pub(super) fn publish(&mut self) {
+        let status = Arc::new(self.status());
+        let now = Instant::now();
+        (self.changed, self.published) = (false, now);
+        self.notifier.status(&in_words(&status));
+        let file = &self.in_force.settings().metrics.file;
+        let due = self
+            .metrics_written
+            .is_none_or(|last| last + METRICS <= now);
+        if !file.as_os_str().is_empty() && (due || self.work.is_empty()) {
+            if let Err(error) = metrics::write(file, &status) {
+                let error = crate::printable::causes(&error);
+                tracing::warn!(dfagent_error = error, "the metrics cannot be written");
+            }
+            self.metrics_written = Some(now);
+        }
+        self.snapshot.send_replace(status);
+    }
+
+    fn status(&self) -> Status {
+        let now = Instant::now();
+        let settings = self.in_force.settings();
+        let mut jobs: Vec<JobStatus> = self
+            .dispatcher
+            .jobs()
+            .map(|(job, attached, stopping)| self.job(job, attached, stopping, now))
+            .collect();
+        jobs.sort_by(|one, other| place(&one.job).cmp(&place(&other.job)));
+        let stopping = self.stop_until.is_some();
+        let agent = AgentStatus {
+            since: Some(self.since.clone()),
+            state: if stopping { "stopping" } else { "running" }.to_owned(),
+            places: settings.at_once(),
+            free_bytes: free_bytes(&self.in_force.rules().jobs),
+            reserve_bytes: settings.reserve_bytes(),
+            configured: Some(self.in_force.read.clone()),
+            refused_configuration: self.in_force.refused.clone(),
+            power_off_at: self.power_off_wall(),
+            ..empty().agent
+        };
+        let mut status = Status {
+            schema: SCHEMA.to_owned(),
+            agent,
+            jobs,
+            ignored: self.dispatcher.ignored().to_vec(),
+            needs_operator: self.own_troubles(),
+        };
+        status.needs_operator = attention::tasks(&status);
+        status
+    }
+
+    fn job(&self, job: &Job, attached: bool, stopping: bool, now: Instant) -> JobStatus {
+        let progress = self.work.get(&job.id).map(|work| {
+            let mut progress = work.tracker.progress(now);
+            if stopping {
+                "stopping".clone_into(&mut progress.stage);
+            }
+            progress
+        });
+        JobStatus {
+            job: job.clone(),
+            attached,
+            progress,
+            result: self.results.get(&job.id).cloned(),
+        }
+    }
+
+    fn own_troubles(&self) -> Vec<OperatorTask> {
+        let mut tasks = Vec::new();
+        if let Some(why) = &self.trouble {
+            tasks.push(OperatorTask {
+                why: format!("nothing new is begun, because the agent {why}"),
+                command: "journalctl -u dfagent".to_owned(),
+            });
+        }
+        if let Some(why) = &self.in_force.refused {
+            tasks.push(OperatorTask {
+                why: format!(
+                    "the earlier configuration is still in force, because the agent {why}"
+                ),
+                command: "dfagent check".to_owned(),
+            });
+        }
+        for (job, ..) in self.dispatcher.jobs() {
+            tasks.extend(about(job, self.results.get(&job.id)));
+        }
+        tasks
+    }
+}
+
+/// What a person should look at after a job: no timeline, or a hook that failed.
+fn about(job: &Job, result: Option<&JobResultStatus>) -> Vec<OperatorTask> {
+    let mut tasks = Vec::new();
+    let failed = State::Done {
+        verdict: Level::Failed,
+    };
+    if job.state == failed {
+        let reason = result.and_then(|result| result.reasons.first());
+        let reason = reason.map_or("there is no usable timeline", String::as_str);
+        tasks.push(OperatorTask {
+            why: format!("{}: {reason}", job.id),
+            command: format!("cat {}", job.folder.join("report.txt").display()),
+        });
+    }
+    for hook in job.hooks_done.iter().filter(|hook| !hook.ok) {
+        tasks.push(OperatorTask {
+            why: format!(
+                "{}: the hook {} failed: {}",
+                job.id, hook.name, hook.outcome
+            ),
+            command: format!("journalctl -u dfagent DFAGENT_JOB={}", job.id),
+        });
+    }
+    tasks
+}
+
+/// Running ones first, then those that wait, then the ended ones, newest first.
+fn place(job: &Job) -> (u8, std::cmp::Reverse<&str>, &str) {
+    let group = match job.state {
+        State::Running => 0,
+        State::Queued | State::Waiting { .. } => 1,
+        State::NeedsOperator { .. } | State::Parked | State::Interrupted { .. } => 2,
+        State::Released | State::Cancelled | State::Done { .. } => 3,
+    };
+    let changed = if group == 3 { job.changed.as_str() } else { "" };
+    (group, std::cmp::Reverse(changed), &job.id)
+}
+
+/// The line that `systemctl status` shows.
+fn in_words(status: &Status) -> String {
+    let count = |name: &str| {
+        let states = status.jobs.iter().map(|job| job.job.state.name());
+        states.filter(|state| *state == name).count()
+    };
+    let waiting = count("queued") + count("waiting") + count("interrupted");
+    format!(
+        "{}: {} at work, {waiting} waiting, {} done; {} to do for an operator",
+        status.agent.state,
+        count("running"),
+        count("done"),
+        status.needs_operator.len()
+    )
+}

@@ -1,0 +1,87 @@
+//! What the agent waits for.
+
+use std::io;
+use std::time::Instant;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch::error::RecvError;
+use tokio::task::{Id, JoinError};
+
+use super::Told;
+use super::configuration::Reloaded;
+use crate::dispatch::job::HookRecord;
+use crate::engine::EngineError;
+use crate::engine::job::JobResult;
+use crate::status::server::ActionRequest;
+
+/// What happened.
+pub(super) enum Happening {
+    /// There is a new list of devices.
+    Devices,
+    /// A job tells of its progress.
+    Told(Told),
+    /// A job's task ended.
+    Ended(Id, Result<Result<JobResult, EngineError>, JoinError>),
+    /// A hook ended.
+    Hook(String, HookRecord),
+    /// Somebody asks for something.
+    Asked(ActionRequest),
+    /// The agent is to end.
+    Terminate,
+    /// The configuration is to be read again.
+    Reload,
+    /// It was read.
+    Reloaded(Reloaded),
+    /// A time was reached.
+    Time,
+    /// Nothing that matters.
+    Nothing,
+}
+
+impl Happening {
+    /// The thread that watches devices only ends with the agent.
+    pub(super) fn devices(changed: Result<(), RecvError>) -> Self {
+        changed.map_or(Self::Nothing, |()| Self::Devices)
+    }
+
+    pub(super) fn ended(ended: Result<(Id, Result<JobResult, EngineError>), JoinError>) -> Self {
+        match ended {
+            Ok((id, result)) => Self::Ended(id, Ok(result)),
+            Err(error) => Self::Ended(error.id(), Err(error)),
+        }
+    }
+}
+
+/// Signals that mean something to the agent.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one. Cancel-safe: a signal that is not taken stays pending.
+    pub(super) async fn next(&mut self) -> Happening {
+        tokio::select! {
+            _ = self.terminate.recv() => Happening::Terminate,
+            _ = self.interrupt.recv() => Happening::Terminate,
+            _ = self.hang_up.recv() => Happening::Reload,
+        }
+    }
+}
+
+/// Waits until a time; for ever without one.
+pub(super) async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
