@@ -91,7 +91,7 @@ impl HookFacts {
 /// thread only.
 pub async fn run(hook_name: &str, hook: &HookSettings, facts: &HookFacts) -> HookRecord {
     let went = match start(hook, facts) {
-        Ok(running) => running.to_its_end(hook).await,
+        Ok(running) => running.finish(hook).await,
         Err(why) => Err(why),
     };
     let (ok, text) = match went {
@@ -180,7 +180,7 @@ impl Running {
     }
 
     /// How it ended, in words.
-    async fn to_its_end(mut self, hook: &HookSettings) -> Result<String, String> {
+    async fn finish(mut self, hook: &HookSettings) -> Result<String, String> {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
         let in_time = {

@@ -270,7 +270,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dfagent.prom");
         let victim = folder.path().join("victim");
-        std::fs::write(&victim, "untouched").unwrap();
+        durable::write(&victim, b"untouched").unwrap();
         std::os::unix::fs::symlink(&victim, folder.path().join("dfagent.prom.new")).unwrap();
         write(&path, &status()).unwrap();
         let mode = std::fs::symlink_metadata(&path)

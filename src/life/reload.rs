@@ -173,6 +173,7 @@ fn is_ours(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::durable;
     use std::fs;
 
     fn run(test: impl Future<Output = ()>) {
@@ -195,12 +196,12 @@ mod tests {
             let at = |name: &str| folder.path().join(name);
             let mut changes = watch(&[folder.path().to_path_buf()]).unwrap();
             for name in ["4913", ".a.toml.swp", "a.toml~", ".#a.toml", ".hidden.toml"] {
-                fs::write(at(name), "x").unwrap();
+                durable::write(&at(name), b"x").unwrap();
             }
-            fs::write(at("new"), "x").unwrap();
+            durable::write(&at("new"), b"x").unwrap();
             fs::rename(at("new"), at("a.toml")).unwrap();
-            fs::write(at("b.yaml"), "x").unwrap();
-            fs::write(at("b.yaml"), "y").unwrap();
+            durable::write(&at("b.yaml"), b"x").unwrap();
+            durable::write(&at("b.yaml"), b"y").unwrap();
             assert_eq!(next(&mut changes).await, [at("a.toml"), at("b.yaml")]);
             // Reading is no change: the next one is that of c.toml alone.
             fs::read(at("a.toml")).unwrap();
@@ -219,12 +220,12 @@ mod tests {
             let mut changes = watch(std::slice::from_ref(&ours)).unwrap();
             fs::create_dir_all(&ours).unwrap();
             next(&mut changes).await;
-            fs::write(ours.join("a.toml"), "x").unwrap();
+            durable::write(&ours.join("a.toml"), b"x").unwrap();
             assert_eq!(next(&mut changes).await, [ours.join("a.toml")]);
             fs::rename(&ours, folder.path().join("etc/old")).unwrap();
             fs::create_dir(&ours).unwrap();
-            assert_eq!(next(&mut changes).await, [ours.clone()]);
-            fs::write(ours.join("b.toml"), "x").unwrap();
+            assert_eq!(next(&mut changes).await, std::slice::from_ref(&ours));
+            durable::write(&ours.join("b.toml"), b"x").unwrap();
             assert_eq!(next(&mut changes).await, [ours.join("b.toml")]);
         });
     }
