@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -63,6 +63,29 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let temporary = path.with_file_name(name);
     let mut file = File::create(&temporary).map_err(system("create", &temporary))?;
     file.write_all(bytes).map_err(system("write", &temporary))?;
+    file.sync_all().map_err(system("flush", &temporary))?;
+    rename(&temporary, path)
+}
+
+/// Writes a file that everybody may read, in a folder that may belong to somebody else: what stands at the
+/// temporary name is removed, never followed.
+///
+/// # Errors
+/// Any of the system calls.
+pub fn write_public(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let temporary = path.with_file_name(name);
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(system("remove", &temporary)(error));
+        }
+        _ => {}
+    }
+    let mut file = File::create_new(&temporary).map_err(system("create", &temporary))?;
+    file.write_all(bytes).map_err(system("write", &temporary))?;
+    file.set_permissions(PermissionsExt::from_mode(0o644))
+        .map_err(system("open to all", &temporary))?;
     file.sync_all().map_err(system("flush", &temporary))?;
     rename(&temporary, path)
 }

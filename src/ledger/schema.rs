@@ -204,7 +204,7 @@ mod tests {
     fn a_file_that_is_no_database_or_another_program_s_is_set_aside() {
         let (_folder, path, jobs) = place();
         note(&jobs.join("vol-1"), &job("vol-1", &jobs, State::Queued)).unwrap();
-        fs::write(&path, "what is this? ".repeat(1000)).unwrap();
+        durable::write(&path, &b"what is this? ".repeat(1000)).unwrap();
         let opened = Ledger::open(&path, &jobs).unwrap();
         assert_eq!((opened.rebuilt, opened.jobs.len()), (1, 1));
         drop(opened);
@@ -241,7 +241,7 @@ mod tests {
 
     /// Opens a changed copy: the same jobs, or a file set aside and as many jobs as there are folders.
     fn judge(bytes: &[u8], path: &Path, jobs: &Path, known: &[Job], what: &str) -> bool {
-        fs::write(path, bytes).unwrap();
+        durable::write(path, bytes).unwrap();
         let opened = Ledger::open(path, jobs).unwrap_or_else(|error| panic!("{what}: {error}"));
         if opened.jobs == known {
             return true;
