@@ -243,4 +243,3 @@ fn unlisted(names: &[String]) -> String {
     let name = names.first().map(String::as_str).unwrap_or_default();
     format!("it is attached as {name}, and no [attach] table lists that")
 }
-

@@ -158,6 +158,7 @@ impl Agent {
             tracker,
         };
         self.work.insert(id, work);
+        self.had_work = true;
     }
 
     fn run_hook(&mut self, id: &str, name: &str) {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet};
 
 use crate::device::monitor::{Devices, Waker, Watcher};
 use crate::dispatch::job::HookRecord;
@@ -28,7 +28,9 @@ use crate::engine::job::JobResult;
 use crate::engine::places::Places;
 use crate::engine::{self, EngineError, Progress, SetupError};
 use crate::ledger::{Ledger, LedgerError, Opened};
-use crate::life::{Notifier, Watchdog, reload};
+use crate::life::notify::Notifier;
+use crate::life::reload::{self, ReloadError};
+use crate::life::watchdog::{Sign, Watchdog};
 use crate::printable;
 use crate::status::access::Access;
 
@@ -62,6 +64,9 @@ pub enum AgentError {
     /// Devices cannot be watched.
     #[error("watch for devices; is udevd running?")]
     Devices(#[source] std::io::Error),
+    /// Changes of the configuration cannot be heard.
+    #[error(transparent)]
+    Reload(#[from] ReloadError),
     /// Signals cannot be heard.
     #[error("listen for signals")]
     Signals(#[source] std::io::Error),
@@ -107,7 +112,9 @@ struct Agent {
     waker: Waker,
     stop_until: Option<Instant>,
     idle_since: Option<Instant>,
-    powering_off: bool,
+    /// Whether a job was at work since the agent was started.
+    had_work: bool,
+    powering_off: Option<JoinHandle<()>>,
 }
 
 /// Runs until it is told to stop.
@@ -128,7 +135,6 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
     let now = now_since(started);
     let (dispatcher, effects) = Dispatcher::restore(in_force.rules(), jobs, &now);
     let (snapshot, shown) = watch::channel(Arc::new(snapshot::empty()));
-    let notifier = Notifier::from_environment();
     let mut agent = Agent {
         started,
         since: now.wall,
@@ -149,12 +155,13 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
         published: started,
         metrics_written: None,
         changed: true,
-        watchdog: Watchdog::new(notifier.watchdog(), started),
-        notifier,
+        watchdog: Watchdog::new(sd_notify::watchdog_enabled()),
+        notifier: Notifier,
         waker: watcher.waker(),
         stop_until: None,
         idle_since: None,
-        powering_off: false,
+        had_work: false,
+        powering_off: None,
         in_force,
     };
     agent.results = snapshot::results_of(&agent.dispatcher).await;
@@ -163,8 +170,9 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
     agent.publish();
     let settings = &agent.in_force.settings().agent;
     let server = Server::start(&settings.socket, Access::of(settings), shown, asking)?;
-    let mut reloads = reload::watch(agent.in_force.watched_folders());
-    agent.notifier.ready();
+    let mut reloads = reload::watch(&agent.in_force.watched_folders())?;
+    agent.notifier.ready("");
+    agent.publish();
     Event::AgentReady.emit();
     while !agent.is_over() {
         let deadline = agent.next_deadline();
@@ -176,7 +184,7 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
             Some(Ok((id, record))) = agent.hooks.join_next() => Happening::Hook(id, record),
             Some(asked) = asked.recv() => Happening::Asked(asked),
             signal = signals.next() => signal,
-            Some(()) = reloads.recv() => Happening::Reload,
+            Some(changed) = reloads.recv() => Happening::Reload(changed),
             reloaded = agent.in_force.reloaded() => Happening::Reloaded(reloaded),
             () = wait::until(deadline) => Happening::Time,
         };
@@ -223,7 +231,8 @@ impl Agent {
             }
             Happening::Asked(asked) => self.asked(asked),
             Happening::Terminate => self.terminate(),
-            Happening::Reload => {
+            Happening::Reload(changed) => {
+                tracing::debug!(?changed, "reading the configuration again");
                 self.notifier.reloading();
                 self.in_force.reload();
             }
@@ -239,15 +248,13 @@ impl Agent {
         let list = devices.borrow_and_update().clone();
         let now = self.now();
         let effects = self.dispatcher.devices(&list, &now);
-        if self.work.is_empty() {
-            self.watchdog.progress(Instant::now());
-        }
+        self.watchdog.progress(Sign::Reconcile);
         self.carry_out(effects);
     }
 
     fn heard(&mut self, (id, progress): Told) {
         let now = Instant::now();
-        self.watchdog.progress(now);
+        self.watchdog.progress(Sign::Engine);
         let Some(work) = self.work.get_mut(&id) else {
             return;
         };
@@ -325,7 +332,7 @@ impl Agent {
             return;
         }
         self.stop_until = Some(now + self.in_force.settings().agent.stop_limit());
-        self.notifier.stopping();
+        self.notifier.stopping("stopping in order");
         Event::AgentStopping.emit();
         let effects = self.dispatcher.stop();
         self.carry_out(effects);
@@ -360,8 +367,9 @@ impl Agent {
         self.carry_out(effects);
         self.power();
         let now = Instant::now();
+        self.watchdog.set_busy(!self.work.is_empty());
         if self.watchdog.due(now) {
-            self.notifier.watchdog_fed();
+            self.notifier.alive();
             self.watchdog.fed(now);
         }
         if self.changed && now >= self.published + snapshot::PAUSE {

@@ -1,6 +1,7 @@
 //! What the agent waits for.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,8 +29,8 @@ pub(super) enum Happening {
     Asked(ActionRequest),
     /// The agent is to end.
     Terminate,
-    /// The configuration is to be read again.
-    Reload,
+    /// The configuration is to be read again: files that changed, if that is why.
+    Reload(Vec<PathBuf>),
     /// It was read.
     Reloaded(Reloaded),
     /// A time was reached.
@@ -73,7 +74,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => Happening::Terminate,
             _ = self.interrupt.recv() => Happening::Terminate,
-            _ = self.hang_up.recv() => Happening::Reload,
+            _ = self.hang_up.recv() => Happening::Reload(Vec::new()),
         }
     }
 }
