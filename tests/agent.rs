@@ -54,9 +54,12 @@ fn can_be_inside() -> bool {
 }
 
 fn has_udevd() -> bool {
-    ["/usr/lib/systemd/systemd-udevd", "/lib/systemd/systemd-udevd"]
-        .iter()
-        .any(|path| Path::new(path).exists())
+    [
+        "/usr/lib/systemd/systemd-udevd",
+        "/lib/systemd/systemd-udevd",
+    ]
+    .iter()
+    .any(|path| Path::new(path).exists())
 }
 
 /// What every trial here needs.

@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::lab::{self, documents, job_folder, tool};
+use crate::standin;
 
 /// Few parsers: a run of Plaso takes about two seconds.
 pub const PARSERS: &[&str] = &["filestat", "text/syslog_traditional"];
@@ -28,14 +30,19 @@ pub fn make(image: &Path, number: usize, logs: usize) {
     for log in 0..logs {
         let line = |second| {
             let minute = 10 + log;
-            format!("Nov 20 10:{minute}:{second:02} disk-{number} sshd[9]: line {second} of log {log}\n")
+            format!(
+                "Nov 20 10:{minute}:{second:02} disk-{number} sshd[9]: line {second} of log {log}\n"
+            )
         };
         let lines: String = (10..10 + LINES).map(line).collect();
         fs::write(folder.join(format!("log{log}")), lines).unwrap();
     }
     let tree = tree.path().to_str().unwrap();
     let image = image.to_str().unwrap();
-    tool("mkfs.ext4", &["-q", "-F", "-U", UUID, "-d", tree, image, SIZE]);
+    tool(
+        "mkfs.ext4",
+        &["-q", "-F", "-U", UUID, "-d", tree, image, SIZE],
+    );
 }
 
 /// Makes an ext4 filesystem without a file.
@@ -60,6 +67,7 @@ pub struct Disk {
     pub timeline: String,
     pub documents: Vec<String>,
     pub logs: usize,
+    job: PathBuf,
 }
 
 impl Disk {
@@ -73,7 +81,8 @@ impl Disk {
         let filters = filters.to_str().unwrap();
         let done = lab::process(&image, &out, &["--parsers", &parsers, "--filter", filters]);
         assert_eq!(done.code, 0, "{}{}", done.out, done.err);
-        let timeline = job_folder(&out).join("timeline.jsonl");
+        let job = job_folder(&out);
+        let timeline = job.join("timeline.jsonl");
         let (text, documents) = (fs::read_to_string(&timeline).unwrap(), documents(&timeline));
         for log in 0..logs {
             let of_log = format!("of log {log}");
@@ -86,8 +95,42 @@ impl Disk {
             timeline: text,
             documents,
             logs,
+            job,
         }
     }
+
+    /// A stand-in for Plaso that plays this run again; a slice takes so many seconds.
+    pub fn replay(&self, folder: &Path, delay: f64) -> PathBuf {
+        let program = "/usr/bin/python3 -B /plaso/replay.py";
+        let place = standin::make(folder, standin::GOOD, program);
+        let script = lab::root().join("tests/agent/replay.py");
+        fs::copy(script, place.join("replay.py")).unwrap();
+        fs::write(place.join("delay"), delay.to_string()).unwrap();
+        for log in 0..self.logs {
+            let to = place.join(format!("log{log}"));
+            fs::create_dir_all(&to).unwrap();
+            let storage = format!("slices/{}/storage.plaso", slice_name(log));
+            fs::copy(self.job.join(storage), to.join("storage.plaso")).unwrap();
+            fs::write(to.join("documents.jsonl"), self.documents_of(log)).unwrap();
+        }
+        place
+    }
+
+    /// The lines of the timeline that are about one log.
+    fn documents_of(&self, log: usize) -> String {
+        let name = format!("/var/log/log{log}");
+        let about = |line: &&str| {
+            let document: Value = serde_json::from_str(line).unwrap();
+            document["path_spec"].as_str().unwrap().contains(&name)
+        };
+        let lines = self.timeline.lines().filter(about);
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+}
+
+/// The name of the slice that holds a log.
+pub fn slice_name(log: usize) -> String {
+    format!("{:02}-part", log + 1)
 }
 
 /// A disk that is made when the first trial needs it.

@@ -1,9 +1,10 @@
 //! A machine for one trial: disks, loop devices, a configuration, and the agents that were started over it.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -24,6 +25,8 @@ pub struct Scene {
     work: TempDir,
     /// Where the agent keeps its things.
     directory: PathBuf,
+    plaso: PathBuf,
+    at_once: usize,
 }
 
 impl Scene {
@@ -35,18 +38,39 @@ impl Scene {
             pids: Vec::new(),
             loops: Loops::add(volumes),
             directory: work.path().join("agent"),
+            plaso: lab::plaso(),
+            at_once: 0,
             work,
         };
         scene.configure(&scene.loops.nodes(), "");
         scene
     }
 
-    /// One volume, attached already, of this disk.
-    pub fn with(disk: &Disk) -> Self {
-        let scene = Self::new(1, disk.logs);
+    /// So many volumes; what Plaso makes of them is played from a recording, a slice in so many seconds, one
+    /// slice at a time. The first one is attached.
+    pub fn replaying(disk: &Disk, volumes: usize, delay: f64) -> Self {
+        let mut scene = Self::new(volumes, disk.logs);
+        scene.plaso = disk.replay(&scene.at("plaso"), delay);
+        scene.at_once = 1;
+        scene.configure(&scene.loops.nodes(), "");
         scene.copy(disk, "disk.img");
         scene.loops.attach(0, &scene.at("disk.img"));
         scene
+    }
+
+    /// From now on a slice takes so many seconds.
+    pub fn set_delay(&self, delay: f64) {
+        fs::write(self.plaso.join("delay"), delay.to_string()).unwrap();
+    }
+
+    pub fn set_at_once(&mut self, at_once: usize) {
+        self.at_once = at_once;
+        self.configure(&self.loops.nodes(), "");
+    }
+
+    /// Forgets what agents have done here so far.
+    pub fn forget(&self) {
+        fs::remove_dir_all(&self.directory).unwrap();
     }
 
     pub fn at(&self, name: &str) -> PathBuf {
@@ -93,6 +117,7 @@ socket = "{work}/dfagent.sock"
 [plaso]
 environment = "{plaso}"
 parsers = {PARSERS:?}
+at_once = {at_once}
 [work]
 reserve_mib = 8
 [devices]
@@ -104,8 +129,13 @@ filter = "{work}/filters"
 "#,
             directory = self.directory.display(),
             work = self.mark(),
-            plaso = lab::plaso().display(),
+            plaso = self.plaso.display(),
+            at_once = self.at_once,
         )
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     pub fn copy(&self, disk: &Disk, name: &str) {
@@ -170,6 +200,12 @@ filter = "{work}/filters"
     }
 }
 
+/// A finished thing: the number of the file and when it was written.
+pub fn mark_of(path: &Path) -> (u64, SystemTime) {
+    let about = fs::metadata(path).unwrap();
+    (about.ino(), about.modified().unwrap())
+}
+
 /// A file of a job, as JSON.
 pub fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -181,7 +217,10 @@ pub fn assert_timeline_of(disk: &Disk, folder: &Path) {
     assert_eq!(manifest["verdict"]["level"], "complete", "{manifest:#}");
     assert_eq!(manifest["custody"]["differences"], serde_json::json!([]));
     let timeline = fs::read_to_string(folder.join("timeline.jsonl")).unwrap();
-    assert!(timeline == disk.timeline, "the timeline of an undisturbed run");
+    assert!(
+        timeline == disk.timeline,
+        "the timeline of an undisturbed run"
+    );
 }
 
 /// The disk's file is what it was.
