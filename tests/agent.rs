@@ -15,6 +15,8 @@
               it shares"
 )]
 
+#[path = "agent/crashes.rs"]
+mod crashes;
 #[path = "agent/daemon.rs"]
 mod daemon;
 #[path = "agent/disks.rs"]
@@ -45,7 +47,8 @@ fn main() {
         panic!("tests/lab/udev.sh cannot be started: {error}");
     }
     let (one, two) = (disks::LazyDisk::with_logs(1), disks::LazyDisk::with_logs(2));
-    let trials = volumes::trials(&one, &two);
+    let mut trials = volumes::trials(&one, &two);
+    trials.extend(crashes::trials(&two));
     lab::run(trials);
 }
 

@@ -74,6 +74,19 @@ impl Agent {
         true
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Whether there is a job and all are done.
+    pub fn is_done(&self) -> bool {
+        let status = self.try_status();
+        status.is_some_and(|status| {
+            let mut states = status.jobs.iter().map(|one| one.job.state.name());
+            !status.jobs.is_empty() && states.all(|state| state == "done")
+        })
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

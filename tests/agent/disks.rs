@@ -105,10 +105,10 @@ impl Disk {
         let place = standin::make(folder, standin::GOOD, program);
         let script = lab::root().join("tests/agent/replay.py");
         fs::copy(script, place.join("replay.py")).unwrap();
-        fs::write(place.join("delay"), delay.to_string()).unwrap();
         for log in 0..self.logs {
             let to = place.join(format!("log{log}"));
             fs::create_dir_all(&to).unwrap();
+            fs::write(to.join("delay"), delay.to_string()).unwrap();
             let storage = format!("slices/{}/storage.plaso", slice_name(log));
             fs::copy(self.job.join(storage), to.join("storage.plaso")).unwrap();
             fs::write(to.join("documents.jsonl"), self.documents_of(log)).unwrap();

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Plaso's part, played from a recording of a real run: a slice takes as long as DELAY says and no longer.
+"""Plaso's part, played from a recording of a real run: a slice takes as long as its file `delay` says.
 
 usage: replay.py SCRIPT ARGUMENTS...
 
@@ -26,7 +26,7 @@ def extract(evidence):
     with open(NUMBER, "wb") as file:
         file.write(number)
     print("Main (PID: 8) status: running, event data produced: 7, events produced: 0, file: OS:/evidence/x", flush=True)
-    with open("/plaso/delay", encoding="ascii") as file:
+    with open(f"{recording()}/delay", encoding="ascii") as file:
         time.sleep(float(file.read()))
     shutil.copyfile(f"{recording()}/storage.plaso", f"{ATTEMPT}/storage.plaso")
     print("Processing completed.")

@@ -58,9 +58,10 @@ impl Scene {
         scene
     }
 
-    /// From now on a slice takes so many seconds.
-    pub fn set_delay(&self, delay: f64) {
-        fs::write(self.plaso.join("delay"), delay.to_string()).unwrap();
+    /// From now on the slice of this log takes so many seconds.
+    pub fn set_delay(&self, log: usize, delay: f64) {
+        let file = self.plaso.join(format!("log{log}/delay"));
+        fs::write(file, delay.to_string()).unwrap();
     }
 
     pub fn set_at_once(&mut self, at_once: usize) {
@@ -144,6 +145,13 @@ filter = "{work}/filters"
 
     pub fn start(&mut self) -> Agent {
         let agent = Agent::start(&self.config());
+        self.pids.push(agent.pid());
+        agent
+    }
+
+    /// Starts it without waiting until it is ready.
+    pub fn start_unready(&mut self) -> Agent {
+        let agent = Agent::start_by(&mut own_program(), &self.config());
         self.pids.push(agent.pid());
         agent
     }
