@@ -26,8 +26,14 @@ mod lab;
 mod loops;
 #[path = "agent/scene.rs"]
 mod scene;
+#[path = "agent/settings.rs"]
+mod settings;
 #[path = "cage/standin.rs"]
 mod standin;
+#[path = "agent/storage.rs"]
+mod storage;
+#[path = "agent/swaps.rs"]
+mod swaps;
 #[path = "agent/volumes.rs"]
 mod volumes;
 
@@ -48,6 +54,9 @@ fn main() {
     }
     let (one, two) = (disks::LazyDisk::with_logs(1), disks::LazyDisk::with_logs(2));
     let mut trials = volumes::trials(&one, &two);
+    trials.extend(swaps::trials(&two));
+    trials.extend(storage::trials(&one, &two));
+    trials.extend(settings::trials(&one));
     trials.extend(crashes::trials(&two));
     lab::run(trials);
 }

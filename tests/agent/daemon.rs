@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use dfagent::config::Settings;
+use dfagent::config::worker::AgentSettings;
 use dfagent::dispatch::job::Job;
 use dfagent::status::client::{self, ClientError};
 use dfagent::status::{Action, Answer, Ask, JobStatus, Status};
@@ -26,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Agent {
     child: Child,
     config: PathBuf,
+    /// As it was when the agent was started.
+    settings: AgentSettings,
     log: PathBuf,
     manager: Manager,
 }
@@ -56,6 +59,7 @@ impl Agent {
         Self {
             child,
             config: config.to_path_buf(),
+            settings: Settings::load(Some(config)).unwrap().agent,
             log,
             manager,
         }
@@ -95,12 +99,8 @@ impl Agent {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    fn settings(&self) -> Settings {
-        Settings::load(Some(&self.config)).unwrap()
-    }
-
     fn ask(&self, ask: Ask) -> Result<Answer, ClientError> {
-        client::ask(&self.settings().agent, ask)
+        client::ask(&self.settings, ask)
     }
 
     /// How things stand; none if the agent is going or gone.
