@@ -3,8 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::lab::{self, tool};
+use crate::standin::holds_within;
+
+/// How long a device may be in use after everything of ours has let go of it.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// Fresh loop devices. A device to which an image is attached is what udevd sees as a new volume.
 pub struct Loops {
@@ -41,9 +46,16 @@ impl Loops {
         );
     }
 
-    /// Detaches; one that is in use goes when its last user has closed it.
+    /// Detaches. One that is in use goes when its last user has closed it, and udevd looks at devices.
     pub fn detach(&self, place: usize) {
+        self.detach_within(place, BUSY);
+    }
+
+    /// The same, with a limit to how long it may be in use.
+    pub fn detach_within(&self, place: usize, limit: Duration) {
         tool("losetup", &["--detach", &self.node(place)]);
+        let gone = holds_within(limit, || !self.is_attached(place));
+        assert!(gone, "{} is still in use", self.node(place));
     }
 
     /// Puts another image of the same size behind a device that stays.

@@ -8,10 +8,9 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::daemon::{Agent, find};
 use crate::disks::{LazyDisk, slice_name};
-use crate::lab::{documents, trial};
+use crate::lab::{self, documents, trial};
 use crate::needs;
 use crate::scene::{Scene, assert_timeline_of, assert_untouched, json, mark_of};
-use crate::standin::holds_within;
 
 /// How long a slice takes that has to be met at work.
 const LONG: f64 = 60.0;
@@ -67,7 +66,8 @@ fn attached(disk: &LazyDisk) -> Result<(), Failed> {
     assert_eq!(shown.code, 0, "{}", shown.err);
     assert_fits(&shown.out);
     let job = agent.wait_for(&id, "done");
-    assert_eq!(job.result.unwrap().documents as usize, disk.documents.len());
+    let counted = usize::try_from(job.result.unwrap().documents)?;
+    assert_eq!(counted, disk.documents.len());
     let (status, took) = agent.stop();
     assert_eq!(status.code(), Some(0));
     assert!(took < STOPPED, "{took:?}");
@@ -84,8 +84,8 @@ fn attached(disk: &LazyDisk) -> Result<(), Failed> {
 /// The status is what its schema says.
 fn assert_fits(status: &str) {
     let status: serde_json::Value = serde_json::from_str(status).unwrap();
-    let schema = schemars::schema_for!(dfagent::status::Status);
-    let validator = jsonschema::validator_for(schema.as_value()).unwrap();
+    let schema = lab::root().join("docs/schema/status-1.json");
+    let validator = jsonschema::validator_for(&json(&schema)).unwrap();
     let errors: Vec<String> = validator
         .iter_errors(&status)
         .map(|error| format!("{}: {error}", error.instance_path()))
@@ -199,10 +199,8 @@ fn released(disk: &LazyDisk) -> Result<(), Failed> {
     let (scene, agent, id) = half_done(disk);
     agent.act(Action::Release, &id).unwrap();
     agent.wait_for(&id, "released");
-    scene.loops.detach(0);
     // udevd may look at it at this very moment.
-    let gone = holds_within(Duration::from_secs(1), || !scene.loops.is_attached(0));
-    assert!(gone, "the volume is still in use");
+    scene.loops.detach_within(0, Duration::from_secs(1));
     scene.set_delay(1, 0.0);
     wait_attached(&agent, &id, false);
     scene.loops.attach(0, &scene.at("disk.img"));
