@@ -171,6 +171,7 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
     let settings = &agent.in_force.settings().agent;
     let server = Server::start(&settings.socket, Access::of(settings), shown, asking)?;
     let mut reloads = reload::watch(&agent.in_force.watched_folders())?;
+    crate::sys::give_back_memory();
     agent.notifier.ready("");
     agent.publish();
     Event::AgentReady.emit();
@@ -293,6 +294,7 @@ impl Agent {
             }
             _ => {}
         }
+        crate::sys::give_back_memory();
         let now = self.now();
         let effects = self.dispatcher.ended(&id, outcome, &now);
         self.carry_out(effects);

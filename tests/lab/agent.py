@@ -75,9 +75,13 @@ def configure(path, directory, nodes, **attach):
     """Writes a configuration under which these loop devices, and nothing else, are evidence."""
     rules = {"points": nodes, **attach}
     lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in rules.items())
+    filters = os.path.join(directory, "filters")
+    os.makedirs(filters, exist_ok=True)
     text = f"""[agent]
 directory = "{directory}"
 socket = "{directory}/dfagent.sock"
+[filter]
+directory = "{filters}"
 [plaso]
 environment = "{PLASO}"
 [devices]
@@ -101,6 +105,7 @@ class Agent:
         path = os.path.join(os.path.dirname(self.config), "notify.sock")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(path)
+            notify.settimeout(60)
             environment = {**os.environ, "NOTIFY_SOCKET": path}
             command = [PROGRAM, "--config", self.config, "run"]
             log = open(self.log, "ab") if self.log else subprocess.DEVNULL
