@@ -88,6 +88,11 @@ fn somebody_is_needed() {
     status.jobs[1].job.crashes = 3;
     status.agent.free_bytes = Some(100 << 20);
     assert_snapshot!(show(&status), @r#"
+    dfagent 0.1.0 running since 2026-11-20 02:00 UTC: 0 running, 1 waiting, 0 done, 2 need an operator;
+      100.0 MiB free, TOO LITTLE: 512.0 MiB are kept free
+
+    NEEDS OPERATOR
+      vol-0123456789abcdef0: The volume is encrypted (LUKS) and nothing of it can be read.
         dfagent retry vol-0123456789abcdef0
       vol-0fedcba9876543210: the agent went down 3 times while this job ran, so it is left alone.
         dfagent retry vol-0fedcba9876543210
@@ -140,6 +145,10 @@ fn ended_jobs() {
       p2: the filesystem is encrypted (LUKS) and was not read.
       3 warnings of Plaso about 2 files.
     vol-00000000000000003  IR-2026-17  cancelled
+      2026-11-20 02:59 UTC; what there is: /var/lib/dfagent/jobs/vol-00000000000000003
+      hook copy failed: it ended with code 3
+    vol-0fedcba9876543210  IR-2026-17  released
+      It goes on when the volume is attached again.
     "#);
 }
 
