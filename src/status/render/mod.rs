@@ -51,21 +51,19 @@ impl Page {
         self.out.push('\n');
     }
 
-    /// A heading after an empty line.
-    fn heading(&mut self, text: &str) {
-        self.out.push('\n');
-        self.strong(text);
+    /// A line that is looked at first.
+    fn strong(&mut self, line: &str) {
+        if self.style.colour {
+            self.line(&format!("\u{1b}[1m{line}\u{1b}[0m"));
+        } else {
+            self.line(line);
+        }
     }
 
-    /// Text that is looked at first.
-    fn strong(&mut self, text: &str) {
-        for line in wrap(text, 0, self.style.width) {
-            if self.style.colour {
-                self.line(&format!("\u{1b}[1m{line}\u{1b}[0m"));
-            } else {
-                self.line(&line);
-            }
-        }
+    /// A heading after an empty line.
+    fn heading(&mut self, line: &str) {
+        self.out.push('\n');
+        self.strong(line);
     }
 
     /// A sentence, broken at spaces.
@@ -140,11 +138,11 @@ fn head(page: &mut Page, status: &Status) {
             .as_deref()
             .map_or_else(String::new, |since| format!(" since {}", moment(since)));
         let state = word(&agent.state);
-        page.strong(&format!(
-            "dfagent {} {state}{since}: {counts}{}",
-            word(&agent.version),
-            free(agent)
-        ));
+        let version = word(&agent.version);
+        let text = format!("dfagent {version} {state}{since}: {counts}{}", free(agent));
+        for line in wrap(&text, 0, page.style.width) {
+            page.strong(&line);
+        }
     } else {
         page.strong(&format!(
             "THE AGENT IS {}. Run: systemctl start dfagent; journalctl -u dfagent",
