@@ -5,9 +5,9 @@
 
 mod act;
 mod attached;
-#[cfg(test)]
-mod histories;
 pub mod job;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::config::worker::{AttachTable, DeviceSettings, HookTable};
 use crate::plaso::verdict::Level;
 use crate::policy::{Ignored, Volume};
 
-pub use act::Refusal;
+pub use act::{Action, Refusal};
 
 /// A job that went down with the agent this often, without getting on, is not tried again by itself.
 const MOST_CRASHES: u32 = 3;

@@ -18,6 +18,7 @@ pub mod server;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::dispatch::Action;
 use crate::dispatch::job::Job;
 use crate::policy::Ignored;
 
@@ -50,33 +51,6 @@ pub enum Ask {
         /// The job.
         job: String,
     },
-}
-
-/// What can be done about a job.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Go on with it, or, with what is there set aside, begin it anew.
-    Retry {
-        /// Begin anew.
-        anew: bool,
-    },
-    /// End it for good; what is finished is kept.
-    Cancel,
-    /// Let go of the volume now; it goes on at the next attachment.
-    Release,
-}
-
-impl Action {
-    /// The command's name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Retry { .. } => "retry",
-            Self::Cancel => "cancel",
-            Self::Release => "release",
-        }
-    }
 }
 
 /// What the agent answers.
