@@ -15,11 +15,15 @@ const TABLES: [&str; 0] = [];
 const MOST_LINES: usize = 500;
 
 /// Modules, and the modules that they do not use.
-const DIRECTIONS: [(&[&str], &[&str]); 5] = [
+const DIRECTIONS: [(&[&str], &[&str]); 6] = [
     (&["printable", "durable", "sys"], &["*"]),
     (
         &["evidence", "census", "plaso", "cage"],
-        &["engine", "delivery", "cli"],
+        &["device", "policy", "engine", "delivery", "cli"],
+    ),
+    (
+        &["device", "policy"],
+        &["ledger", "dispatch", "engine", "delivery", "status", "cli"],
     ),
     (&["inside"], &["engine", "cli"]),
     (
