@@ -19,7 +19,7 @@ const DIRECTIONS: [(&[&str], &[&str]); 9] = [
     (&["printable", "durable", "sys"], &["*"]),
     (
         &["evidence", "census", "plaso", "cage"],
-        &["engine", "delivery", "cli"],
+        &["device", "policy", "engine", "delivery", "cli"],
     ),
     (&["inside"], &["engine", "cli"]),
     (
