@@ -1,7 +1,7 @@
 //! `status`, `retry`, `cancel` and `release` against a server: what is said, to whom, and how they end.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
@@ -48,6 +48,11 @@ pub fn trials() -> Vec<Trial> {
             "watch_shows_a_change_and_ends_on_an_interrupt_with_0",
             &root,
             watch,
+        ),
+        trial(
+            "watch_on_a_terminal_draws_over_what_stands_there",
+            &[Need::Root, Need::Program("script")],
+            terminal,
         ),
         trial("a_stranger_gets_one_sentence_and_code_5", &others, stranger),
         trial("a_reader_looks_and_cannot_act", &groups, reader),
@@ -228,6 +233,31 @@ fn watch() -> Result<(), Failed> {
     let head = await_line(&mut lines, "dfagent 0.1.0 running");
     assert!(!head.contains("operator"), "{head}");
     assert_eq!(interrupt(&mut child), Some(0));
+    Ok(())
+}
+
+/// On a terminal the second picture is drawn where the first one stands.
+fn terminal() -> Result<(), Failed> {
+    let world = start(status(), "no-such-group", "no-such-group");
+    let config = world.folder.path().join("dfagent.toml");
+    let program = env!("CARGO_BIN_EXE_dfagent");
+    let line = format!(
+        "exec {program} --config {} status --watch",
+        config.display()
+    );
+    let mut child = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let head = await_line(&mut lines, "1 needs an operator");
+    assert!(head.starts_with("\r\u{1b}[J\u{1b}[1mdfagent"), "{head:?}");
+    world.snapshot.send(Arc::new(calm()))?;
+    let again = await_line(&mut lines, "1 running, 0 waiting, 1 done;");
+    assert!(again.contains("A\r\u{1b}[J"), "{again:?}");
+    child.kill()?;
+    child.wait()?;
     Ok(())
 }
 
