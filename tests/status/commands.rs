@@ -50,6 +50,11 @@ pub fn trials() -> Vec<Trial> {
             watch,
         ),
         trial(
+            "watch_ends_when_nobody_reads_it_any_more",
+            &root,
+            reader_gone,
+        ),
+        trial(
             "watch_on_a_terminal_draws_over_what_stands_there",
             &[Need::Root, Need::Program("script")],
             terminal,
@@ -233,6 +238,18 @@ fn watch() -> Result<(), Failed> {
     let head = await_line(&mut lines, "dfagent 0.1.0 running");
     assert!(!head.contains("operator"), "{head}");
     assert_eq!(interrupt(&mut child), Some(0));
+    Ok(())
+}
+
+/// Nothing changes any more, so no write fails.
+fn reader_gone() -> Result<(), Failed> {
+    let world = start(calm(), "no-such-group", "no-such-group");
+    let mut command = world.command(&["status", "--watch", "--json"]);
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    await_line(&mut lines, AT_WORK);
+    drop(lines);
+    assert_eq!(child.wait()?.code(), Some(0));
     Ok(())
 }
 
