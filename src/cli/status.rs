@@ -1,10 +1,12 @@
 //! `dfagent status`: asks the agent, or its ledger when it does not answer, and shows what is said.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use terminal_size::{Height, Width, terminal_size_of};
 
 use super::act::unknown;
@@ -234,7 +236,7 @@ impl Shown {
             self.lines = fitting.lines().count();
             drawn
         } else if self.key == *key {
-            return Ok(true);
+            return Ok(!is_gone(&out));
         } else if self.key.is_empty() || text.starts_with('{') {
             text.clone()
         } else {
@@ -246,4 +248,14 @@ impl Shown {
             other => other.map(|()| true),
         }
     }
+}
+
+/// Whether whoever read from the pipe has gone; where nothing changes, no write would tell.
+fn is_gone(out: &std::io::Stdout) -> bool {
+    let mut watched = [PollFd::new(out.as_fd(), PollFlags::empty())];
+    let heard = poll(&mut watched, PollTimeout::ZERO);
+    heard.is_ok()
+        && watched[0]
+            .revents()
+            .is_some_and(|found| found.contains(PollFlags::POLLERR))
 }
