@@ -117,7 +117,10 @@ impl Dispatcher {
             attempt: None,
         };
         self.entries.insert(volume.id.clone(), entry);
-        effects.push(Effect::Keep { job, what });
+        effects.push(Effect::Keep {
+            job: Box::new(job),
+            what,
+        });
     }
 
     fn attached(&mut self, id: &str, volume: Volume, now: &Now, effects: &mut Vec<Effect>) {

@@ -112,6 +112,28 @@ pub struct AgentStatus {
     pub power_off_at: Option<String>,
     /// When this was true.
     pub at: String,
+    /// What was done since the agent was started.
+    pub totals: Totals,
+}
+
+/// What was done since the agent was started, over all jobs.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Totals {
+    /// Slices that were finished.
+    pub slices: u64,
+    /// Seconds from their beginning to their end, added up.
+    pub slice_seconds: f64,
+    /// Bytes in their files.
+    pub bytes: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Files that Plaso hung on and that were left out.
+    pub stalls: u64,
+    /// Jobs that came to their end.
+    pub jobs: u64,
+    /// Seconds that those were at work, added up.
+    pub job_seconds: f64,
 }
 
 /// A job.

@@ -54,7 +54,9 @@ pub fn status() -> Status {
         "agent": {"running": true, "version": "0.1.0", "pid": 1, "since": "2026-11-20T02:00:00Z",
                   "state": "running", "places": 2, "free_bytes": 1_073_741_824_u64, "reserve_bytes": 1,
                   "configured": null, "refused_configuration": null, "power_off_at": null,
-                  "at": "2026-11-20T03:00:00Z"},
+                  "at": "2026-11-20T03:00:00Z",
+                  "totals": {"slices": 0, "slice_seconds": 0, "bytes": 0, "events": 0, "stalls": 0, "jobs": 0,
+                             "job_seconds": 0}},
         "jobs": [
             {"job": job(AT_WORK, &json!({"name": "running"})), "attached": true,
              "progress": progress, "result": null},
