@@ -4,10 +4,12 @@ To be used inside the namespaces that udev.sh makes. Loop devices belong to the 
 numbers that this module added itself are touched, and they are removed at the end.
 """
 
+import contextlib
 import fcntl
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import time
@@ -91,6 +93,19 @@ loops = true
 """
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+@contextlib.contextmanager
+def watching(config):
+    """Shows the live status while the block runs."""
+    command = [PROGRAM, "--config", config, "status", "--watch"]
+    with subprocess.Popen(command) as watch:
+        try:
+            yield
+            # What was shown last is a moment old.
+            time.sleep(1.5)
+        finally:
+            watch.send_signal(signal.SIGINT)
 
 
 class Agent:
