@@ -210,10 +210,29 @@ fn watched(args: &StatusArgs, mut seen: Seen) -> anyhow::Result<Option<View>> {
         true => serde_json::to_string(&seen.status).context("write the status")? + "\n",
         false => render(&seen.status, style()),
     };
-    // The time alone is no change.
+    if !args.json {
+        only_steps(&mut seen.status);
+    }
     seen.status.agent.at.clear();
     let key = serde_json::to_string(&seen.status).context("write the status")?;
     Ok(Some(View { key, text }))
+}
+
+/// Leaves out what changes all the time, so that a log of `--watch` has a block for each step.
+fn only_steps(status: &mut Status) {
+    status.agent.free_bytes = None;
+    for progress in status
+        .jobs
+        .iter_mut()
+        .filter_map(|job| job.progress.as_mut())
+    {
+        (progress.events, progress.events_per_second) = (0, 0.0);
+        (progress.seconds, progress.seconds_left) = (0.0, None);
+        for slice in &mut progress.at_work {
+            slice.events = 0;
+            slice.file.clear();
+        }
+    }
 }
 
 /// What stands on the terminal, or was printed last.
