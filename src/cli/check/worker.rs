@@ -77,6 +77,10 @@ fn devices(settings: &Settings) -> Line {
             return bad("devices", State::Missing, found, "is udevd running?");
         }
     };
+    if found.is_empty() {
+        let found = "udev knows of no block device";
+        return bad("devices", State::Warning, found, "is udevd running?");
+    }
     let decided = found
         .iter()
         .map(|device| assess(device, &settings.devices, &settings.attach));
