@@ -33,7 +33,8 @@ check: ## Formatting, lints, licences of dependencies, scripts
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets --quiet -- --deny warnings
 	@cargo deny --log-level error check bans licenses sources
-	@shellcheck packaging/setup packaging/plaso/install tests/run tests/lab/udev.sh .ci/run
+	@shellcheck packaging/setup packaging/plaso/install tests/run tests/lab/udev.sh tests/vm/build \
+	    tests/vm/guest/customize .ci/run
 
 clean: ## Remove what was built and made, but not the Plaso environment
 	@cargo clean --quiet --profile dev
