@@ -27,12 +27,14 @@ test: setup-test ## Run every tier of tests that can run here
 
 bench: setup build ## Measure today's flow against dfagent, as ratios (EVENTS=230000 ROUNDS=3)
 	@/usr/bin/python3 -B tests/bench.py out/bench --events $(or $(EVENTS),230000) --rounds $(or $(ROUNDS),3)
+	@tests/lab/udev.sh /usr/bin/python3 -B tests/bench_agent.py out/bench-agent
 
 check: ## Formatting, lints, licences of dependencies, scripts
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets --quiet -- --deny warnings
 	@cargo deny --log-level error check bans licenses sources
-	@shellcheck packaging/setup packaging/plaso/install tests/run .ci/run
+	@shellcheck packaging/setup packaging/plaso/install tests/run tests/lab/udev.sh tests/vm/build \
+	    tests/vm/guest/customize .ci/run
 
 clean: ## Remove what was built and made, but not the Plaso environment
 	@cargo clean --quiet --profile dev

@@ -9,7 +9,7 @@ use dfagent::telemetry;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
-        Command::Run => telemetry::start_agent(),
+        Command::Run(_) => telemetry::start_agent(),
         _ => telemetry::start(),
     }
     dfagent::cli::run(cli).into()

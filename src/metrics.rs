@@ -22,6 +22,7 @@ pub fn write(path: &Path, status: &Status) -> Result<(), FileError> {
 pub fn render(status: &Status) -> String {
     let mut out = Text::default();
     agent(&mut out, status);
+    totals(&mut out, status);
     jobs(&mut out, status);
     at_work(&mut out, status);
     out.0
@@ -58,6 +59,50 @@ fn agent(out: &mut Text, status: &Status) {
     let name = "dfagent_operator_tasks";
     let tasks = status.needs_operator.len();
     out.one(name, "Things that wait for a person.", tasks);
+}
+
+/// What only grows while the agent runs.
+fn totals(out: &mut Text, status: &Status) {
+    let totals = &status.agent.totals;
+    for (name, help, number) in [
+        (
+            "dfagent_slices_total",
+            "Slices that were finished.",
+            float(totals.slices),
+        ),
+        (
+            "dfagent_slice_seconds_total",
+            "Time that they took, added up.",
+            totals.slice_seconds,
+        ),
+        (
+            "dfagent_bytes_total",
+            "Bytes in their files.",
+            float(totals.bytes),
+        ),
+        (
+            "dfagent_events_total",
+            "Events in them.",
+            float(totals.events),
+        ),
+        (
+            "dfagent_stalls_total",
+            "Files that Plaso hung on.",
+            float(totals.stalls),
+        ),
+        (
+            "dfagent_jobs_total",
+            "Jobs that came to their end.",
+            float(totals.jobs),
+        ),
+        (
+            "dfagent_job_seconds_total",
+            "Time that they were at work, added up.",
+            totals.job_seconds,
+        ),
+    ] {
+        out.counter(name, help, number);
+    }
 }
 
 fn jobs(out: &mut Text, status: &Status) {
@@ -150,6 +195,12 @@ impl Text {
         self.put(format_args!("# HELP {name} {help}\n# TYPE {name} gauge\n"));
     }
 
+    fn counter(&mut self, name: &str, help: &str, value: f64) {
+        self.put(format_args!(
+            "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n"
+        ));
+    }
+
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
         let labels: Vec<String> = labels
             .iter()
@@ -188,7 +239,9 @@ mod tests {
             "schema": "dfagent-status-1",
             "agent": {"running": true, "version": "0.1.0", "pid": 1, "since": "2026-11-25T00:00:00Z",
                 "state": "running", "places": 2, "free_bytes": 5, "reserve_bytes": 3, "configured": null,
-                "refused_configuration": null, "power_off_at": null, "at": "2026-11-25T00:00:00Z"},
+                "refused_configuration": null, "power_off_at": null, "at": "2026-11-25T00:00:00Z",
+                "totals": {"slices": 1, "slice_seconds": 2.5, "bytes": 3, "events": 4, "stalls": 0, "jobs": 0,
+                    "job_seconds": 0}},
             "jobs": [], "ignored": [{"node": "/dev/xvda", "size": 1, "reason": "mounted"}], "needs_operator": []
         }"#;
         let mut status: Status = serde_json::from_str(text).unwrap();
@@ -242,7 +295,12 @@ mod tests {
             if let Some(rest) = line.strip_prefix("# HELP ") {
                 current = rest.split(' ').next().unwrap();
                 assert!(announced.insert(current), "{current} twice");
-                assert_eq!(lines.next().unwrap(), format!("# TYPE {current} gauge"));
+                let kind = if current.ends_with("_total") {
+                    "counter"
+                } else {
+                    "gauge"
+                };
+                assert_eq!(lines.next().unwrap(), format!("# TYPE {current} {kind}"));
             } else {
                 assert_eq!(line.split(['{', ' ']).next().unwrap(), current);
             }

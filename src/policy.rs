@@ -62,7 +62,6 @@ pub enum Decision {
 
 /// The longest reason, in characters.
 const LONGEST_REASON: usize = 400;
-const LONGEST_NAME: usize = 120;
 
 /// `*` in a point stands for no slash: `/dev/sd*` is about names in /dev and nowhere below.
 const MATCHING: MatchOptions = MatchOptions {
@@ -242,4 +241,196 @@ fn find(names: &[String], attach: &AttachTable) -> Option<(String, String)> {
 fn unlisted(names: &[String]) -> String {
     let name = names.first().map(String::as_str).unwrap_or_default();
     format!("it is attached as {name}, and no [attach] table lists that")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::worker::AttachSettings;
+    use crate::device::ControllerIdentity;
+    use proptest::prelude::*;
+    use std::fs;
+
+    /// A file of tests/fixtures/devices.
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Fixture {
+        device: DeviceSnapshot,
+        attach: Vec<String>,
+        loops: bool,
+        expect: Expected,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Expected {
+        Ours { id: String, point: String },
+        Ignored(String),
+        PartOfDisk,
+    }
+
+    fn table(points: &[String]) -> AttachTable {
+        let settings = AttachSettings {
+            points: points.to_vec(),
+            ..AttachSettings::default()
+        };
+        let tables = (!points.is_empty()).then(|| ("evidence".to_owned(), settings));
+        tables.into_iter().collect()
+    }
+
+    fn is_safe(id: &str) -> bool {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        !id.is_empty() && id.len() <= 60 && !id.starts_with(['.', '-']) && id.chars().all(fits)
+    }
+
+    fn check(name: &str, fixture: &Fixture) {
+        let loops = DeviceSettings {
+            loops: fixture.loops,
+        };
+        match (
+            &fixture.expect,
+            assess(&fixture.device, &loops, &table(&fixture.attach)),
+        ) {
+            (Expected::Ours { id, point }, Decision::Ours(volume)) => {
+                assert_eq!((&volume.id, &volume.point), (id, point), "{name}");
+                assert_eq!(volume.entry, "evidence", "{name}");
+                assert_eq!(volume.node, fixture.device.node, "{name}");
+                assert_eq!(volume.sequence, fixture.device.sequence, "{name}");
+                assert!(is_safe(&volume.id), "{name}: {}", volume.id);
+            }
+            (Expected::Ignored(part), Decision::Ignored(ignored)) => {
+                let reason = &ignored.reason;
+                assert!(reason.contains(part), "{name}: {reason}");
+                assert_eq!(printable::line(reason, 1_000), *reason, "{name}");
+            }
+            (Expected::PartOfDisk, Decision::PartOfDisk) => {}
+            (_, other) => panic!("{name}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_device_of_the_fixtures_is_decided_as_written() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/devices");
+        let mut count = 0;
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            let fixture = serde_json::from_str(&text)
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            check(&path.display().to_string(), &fixture);
+            count += 1;
+        }
+        assert!(count >= 25, "{count} fixtures");
+    }
+
+    fn ebs(attachment: &str) -> DeviceSnapshot {
+        DeviceSnapshot {
+            name: "nvme1n1".into(),
+            node: "/dev/nvme1n1".into(),
+            kind: "disk".into(),
+            size: 1 << 30,
+            controller: Some(ControllerIdentity {
+                vendor: AMAZON,
+                serial: "vol0123456789abcdef0".into(),
+                model: EBS_MODEL.into(),
+                attachment: attachment.into(),
+            }),
+            ..DeviceSnapshot::default()
+        }
+    }
+
+    #[test]
+    fn the_first_table_by_name_that_lists_a_device_has_it() {
+        let one = |point: &str| AttachSettings {
+            points: vec![point.into()],
+            ..AttachSettings::default()
+        };
+        let attach: AttachTable = [
+            ("c".to_owned(), one("/dev/sd*")),
+            ("a".to_owned(), one("/dev/sdb")),
+            ("b".to_owned(), one("/dev/xvd[f-p]")),
+        ]
+        .into();
+        let Decision::Ours(volume) = assess(&ebs("/dev/sdf"), &DeviceSettings::default(), &attach)
+        else {
+            panic!("it is listed");
+        };
+        assert_eq!(
+            (volume.entry.as_str(), volume.point.as_str()),
+            ("b", "/dev/xvdf")
+        );
+    }
+
+    fn names_of_devices() -> impl Strategy<Value = String> {
+        let known = vec![
+            "nvme1n1", "sda", "vdb", "xvdf", "loop3", "dm-0", "md127", "sr0", "nbd1", "mmcblk0",
+        ];
+        prop_oneof![
+            proptest::sample::select(known).prop_map(str::to_owned),
+            ".{0,12}"
+        ]
+    }
+
+    prop_compose! {
+        fn any_device()(
+            name in names_of_devices(),
+            kind in prop_oneof![Just("disk".to_owned()), Just("partition".to_owned()), ".{0,8}"],
+            size in prop_oneof![Just(0_u64), any::<u64>()],
+            link in prop_oneof![Just("/dev/disk/by-id/x".to_owned()), Just("/dev/sdf".to_owned()), ".{0,80}"],
+            serial in proptest::option::of(".{0,90}"),
+            backing in proptest::option::of(".{0,90}"),
+            user in proptest::option::weighted(0.1, ".{0,600}"),
+            controller in proptest::option::of((
+                prop_oneof![Just(AMAZON), any::<u16>()],
+                prop_oneof![Just("vol0123456789abcdef0".to_owned()), ".{0,20}"],
+                prop_oneof![Just(EBS_MODEL.to_owned()), ".{0,40}"],
+                prop_oneof![Just("/dev/sdf".to_owned()), Just("xvdq".to_owned()), ".{0,32}"],
+            )),
+        ) -> DeviceSnapshot {
+            let pair = |key: &str, value: String| (key.to_owned(), value);
+            let mut properties = vec![pair("DEVLINKS", link)];
+            properties.extend(serial.map(|value| pair("ID_SERIAL_SHORT", value)));
+            DeviceSnapshot {
+                node: format!("/dev/{name}").into(),
+                name,
+                kind,
+                size,
+                attributes: backing.map(|value| pair("loop/backing_file", value)).into_iter().collect(),
+                properties: properties.into_iter().collect(),
+                users: user.into_iter().collect(),
+                controller: controller.map(|(vendor, serial, model, attachment)| {
+                    ControllerIdentity { vendor, serial, model, attachment }
+                }),
+                ..DeviceSnapshot::default()
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_device_says_ours_is_listed_and_safe_and_reasons_are_printable(
+            device in any_device(),
+            loops in any::<bool>(),
+            points in proptest::sample::subsequence(
+                vec!["/dev/sd[f-p]", "/dev/loop*", "/dev/disk/by-id/*", "/dev/xvd*"], 0..=4),
+        ) {
+            let points: Vec<String> = points.into_iter().map(str::to_owned).collect();
+            match assess(&device, &DeviceSettings { loops }, &table(&points)) {
+                Decision::Ours(volume) => {
+                    let listed = points.iter().any(|point| {
+                        Pattern::new(point).unwrap().matches_with(&volume.point, MATCHING)
+                    });
+                    prop_assert!(listed, "{} of {:?}", volume.point, points);
+                    prop_assert!(is_safe(&volume.id), "{}", volume.id);
+                    prop_assert_eq!(printable::line(&volume.point, 500), volume.point.clone());
+                    prop_assert!(device.users.is_empty() && device.size > 0);
+                }
+                Decision::Ignored(ignored) => {
+                    prop_assert!(!ignored.reason.is_empty() || device.users == [""]);
+                    prop_assert_eq!(printable::line(&ignored.reason, 500), ignored.reason);
+                }
+                Decision::PartOfDisk => prop_assert_eq!(device.kind, "partition"),
+            }
+        }
+    }
 }

@@ -1,5 +1,5 @@
 //! The few kernel calls that have no safe wrapper: flags of block devices, of descriptors, loop devices, and
-//! what an NVMe controller says about itself.
+//! what an NVMe controller says about itself; and the allocator.
 //!
 //! Nothing here opens a device; callers pass descriptors that were opened for reading only.
 #![expect(
@@ -204,6 +204,16 @@ pub fn keep_descriptors() -> nix::Result<()> {
         )
     };
     nix::errno::Errno::result(result).map(drop)
+}
+
+/// Gives memory that is free back to the system. What reading filters takes for a moment, the allocator would
+/// keep for ever.
+pub fn give_back_memory() {
+    // SAFETY: the allocator is asked to release what nobody uses; it locks itself.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 #[cfg(test)]

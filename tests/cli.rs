@@ -186,6 +186,7 @@ fn sentence(finished: &Finished) -> &str {
 fn help() -> Result<(), Failed> {
     for (name, arguments) in [
         ("help", &["--help"][..]),
+        ("help_run", &["run", "--help"]),
         ("help_process", &["process", "--help"]),
         ("help_check", &["check", "--help"]),
         ("help_verify", &["verify", "--help"]),
@@ -528,7 +529,7 @@ fn other_terms() -> Result<(), Failed> {
 fn without_machine(line: &str) -> String {
     let fields: Vec<&str> = line.split_whitespace().collect();
     match fields[1] {
-        part @ ("kernel" | "cage" | "plaso" | "libfsxfs") => format!("{:<8} {part}", "STATE"),
+        part @ ("kernel" | "cage" | "plaso" | "libfsxfs" | "devices") => format!("{:<8} {part}", "STATE"),
         _ => Regex::new(r"\d+")
             .unwrap()
             .replace_all(line, "N")

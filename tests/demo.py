@@ -67,10 +67,8 @@ def inside(output):
         with lab.Agent(config) as agent:
             for disk in DISKS:
                 loops.attach(os.path.join(output, "disks", disk))
-            watch = subprocess.Popen([lab.PROGRAM, "--config", config, "status", "--watch"])
-            jobs = agent.wait_until_done(len(DISKS))
-            watch.send_signal(2)
-            watch.wait()
+            with lab.watching(config):
+                jobs = agent.wait_until_done(len(DISKS))
     folders = {disk: folder for disk in DISKS for id, folder in jobs.items() if id.startswith(disk)}
     with open(os.path.join(output, "jobs.json"), "w", encoding="utf-8") as file:
         json.dump(folders, file)

@@ -134,6 +134,7 @@ impl Agent {
                 self.in_force.read = engine::now();
                 self.in_force.refused = None;
                 self.dispatcher.set_rules(self.in_force.rules());
+                crate::sys::give_back_memory();
                 Event::ConfigurationReloaded.emit();
                 // What was not ours may be now.
                 self.waker.wake();

@@ -112,7 +112,11 @@ impl Agent {
         let selection = self.in_force.selection(&job.volume.entry);
         let noted = ledger::note(&job.folder, &job);
         let error = match (selection, noted) {
-            (Ok(selection), Ok(())) => return self.spawn(&job, selection),
+            (Ok(selection), Ok(())) => {
+                self.spawn(&job, selection);
+                crate::sys::give_back_memory();
+                return;
+            }
             (Err(error), _) => sentence(&error),
             (_, Err(error)) => sentence(&error),
         };

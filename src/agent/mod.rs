@@ -35,13 +35,13 @@ use crate::printable;
 use crate::status::access::Access;
 
 use crate::status::server::{ActionRequest, Server, SocketError};
-use crate::status::{Answer, JobResultStatus, Status};
+use crate::status::{Answer, JobResultStatus, Status, Totals};
 use crate::telemetry::events::Event;
 
 use configuration::InForce;
 pub use configuration::Origin;
 use progress::Tracker;
-use wait::{Happening, Signals};
+use wait::{Happening, Signals, TaskResult};
 
 /// How often the devices are looked at without a hint.
 const RECONCILE: Duration = Duration::from_secs(60);
@@ -95,6 +95,7 @@ struct Agent {
     ids: HashMap<Id, String>,
     hooks: JoinSet<(String, HookRecord)>,
     results: BTreeMap<String, JobResultStatus>,
+    totals: Totals,
     /// Free bytes that jobs wait for.
     wanted: BTreeMap<String, u64>,
     /// What cannot be done until the ledger can be written again, in order.
@@ -145,6 +146,7 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
         ids: HashMap::new(),
         hooks: JoinSet::new(),
         results: BTreeMap::new(),
+        totals: Totals::default(),
         wanted: BTreeMap::new(),
         stuck: VecDeque::new(),
         trouble: None,
@@ -171,6 +173,7 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
     let settings = &agent.in_force.settings().agent;
     let server = Server::start(&settings.socket, Access::of(settings), shown, asking)?;
     let mut reloads = reload::watch(&agent.in_force.watched_folders())?;
+    crate::sys::give_back_memory();
     agent.notifier.ready("");
     agent.publish();
     Event::AgentReady.emit();
@@ -258,6 +261,11 @@ impl Agent {
         let Some(work) = self.work.get_mut(&id) else {
             return;
         };
+        progress::add_up(&mut self.totals, &progress);
+        if let Progress::SliceStalled { name, file } = &progress {
+            let (job, slice, file) = (id.clone(), name.clone(), file.clone());
+            Event::SliceStalled { job, slice, file }.emit();
+        }
         if let Progress::Stage(stage) = &progress {
             let (job, stage) = (id.clone(), stage.clone());
             Event::JobStage { job, stage }.emit();
@@ -270,21 +278,20 @@ impl Agent {
         }
     }
 
-    fn ended(
-        &mut self,
-        task: Id,
-        result: &Result<Result<JobResult, EngineError>, tokio::task::JoinError>,
-    ) {
+    fn ended(&mut self, task: Id, result: &TaskResult) {
         let Some(id) = self.ids.remove(&task) else {
             return;
         };
-        self.work.remove(&id);
+        let work = self.work.remove(&id);
         let outcome = match result {
             Ok(result) => outcome::of(&id, result),
             Err(error) => outcome::of_broken(&id, error),
         };
         match result {
             Ok(Ok(done)) => {
+                self.totals.jobs += 1;
+                let seconds = work.map(|work| work.tracker.progress(Instant::now()).seconds);
+                self.totals.job_seconds += seconds.unwrap_or_default();
                 let shown = outcome::result_status(&done.folder, &done.manifest);
                 self.results.insert(id.clone(), shown);
             }
@@ -293,6 +300,7 @@ impl Agent {
             }
             _ => {}
         }
+        crate::sys::give_back_memory();
         let now = self.now();
         let effects = self.dispatcher.ended(&id, outcome, &now);
         self.carry_out(effects);

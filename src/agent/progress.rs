@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::engine::Progress;
-use crate::status::{JobProgress, SliceAtWork};
+use crate::status::{JobProgress, SliceAtWork, Totals};
 
 /// Sentences about unread regions that are kept.
 const MOST_UNREAD: usize = 50;
@@ -37,7 +37,7 @@ impl Tracker {
     /// Takes in what is told; whether the job got on, so that it is known not to be stuck at its beginning.
     pub(super) fn take(&mut self, progress: Progress, now: Instant) -> bool {
         match progress {
-            Progress::Alive => return false,
+            Progress::Alive | Progress::SliceStalled { .. } => return false,
             Progress::Stage(text) => self.told.stage = text,
             Progress::Unread(text) => {
                 if self.told.unread.len() < MOST_UNREAD {
@@ -107,6 +107,25 @@ impl Tracker {
     }
 }
 
+/// Adds what a job tells to what was done in all.
+pub(super) fn add_up(totals: &mut Totals, progress: &Progress) {
+    match progress {
+        Progress::SliceStalled { .. } => totals.stalls += 1,
+        Progress::SliceDone {
+            documents,
+            bytes,
+            seconds,
+            ..
+        } => {
+            totals.slices += 1;
+            totals.slice_seconds += seconds;
+            totals.bytes += bytes;
+            totals.events += documents;
+        }
+        _ => {}
+    }
+}
+
 fn rate(events: u64, time: Duration) -> f64 {
     let seconds = time.as_secs_f64();
     if seconds < 0.5 {
@@ -141,6 +160,7 @@ mod tests {
             name: "03".into(),
             documents: 50,
             bytes: 100,
+            seconds: 1.0,
             level: Level::Complete,
         };
         assert!(tracker.take(done, begun));
@@ -167,6 +187,7 @@ mod tests {
             name: "01".into(),
             documents: 25,
             bytes: 0,
+            seconds: 1.0,
             level: Level::Complete,
         };
         tracker.take(done, begun);

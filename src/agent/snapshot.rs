@@ -15,7 +15,9 @@ use crate::manifest::Manifest;
 use crate::metrics;
 use crate::plaso::verdict::Level;
 use crate::status::attention;
-use crate::status::{AgentStatus, JobResultStatus, JobStatus, OperatorTask, SCHEMA, Status};
+use crate::status::{
+    AgentStatus, JobResultStatus, JobStatus, OperatorTask, SCHEMA, Status, Totals,
+};
 
 /// The shortest time between two snapshots.
 pub(super) const PAUSE: Duration = Duration::from_millis(250);
@@ -43,6 +45,7 @@ pub(super) fn empty() -> Status {
             refused_configuration: None,
             power_off_at: None,
             at: engine::now(),
+            totals: Totals::default(),
         },
         jobs: Vec::new(),
         ignored: Vec::new(),
@@ -109,6 +112,7 @@ impl Agent {
             configured: Some(self.in_force.read.clone()),
             refused_configuration: self.in_force.refused.clone(),
             power_off_at: self.power_off_wall(),
+            totals: self.totals,
             ..empty().agent
         };
         let mut status = Status {

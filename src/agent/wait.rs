@@ -15,6 +15,9 @@ use crate::engine::EngineError;
 use crate::engine::job::JobResult;
 use crate::status::server::ActionRequest;
 
+/// How a job's task ended.
+pub(super) type TaskResult = Result<Result<JobResult, EngineError>, JoinError>;
+
 /// What happened.
 pub(super) enum Happening {
     /// There is a new list of devices.
@@ -22,7 +25,7 @@ pub(super) enum Happening {
     /// A job tells of its progress.
     Told(Told),
     /// A job's task ended.
-    Ended(Id, Result<Result<JobResult, EngineError>, JoinError>),
+    Ended(Id, Box<TaskResult>),
     /// A hook ended.
     Hook(String, HookRecord),
     /// Somebody asks for something.
@@ -47,8 +50,8 @@ impl Happening {
 
     pub(super) fn ended(ended: Result<(Id, Result<JobResult, EngineError>), JoinError>) -> Self {
         match ended {
-            Ok((id, result)) => Self::Ended(id, Ok(result)),
-            Err(error) => Self::Ended(error.id(), Err(error)),
+            Ok((id, result)) => Self::Ended(id, Box::new(Ok(result))),
+            Err(error) => Self::Ended(error.id(), Box::new(Err(error))),
         }
     }
 }

@@ -34,7 +34,7 @@ const EXIT_CODES: &str = "Exit codes:\n  \
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Be the agent: watch for attached volumes and make a timeline of each
-    Run,
+    Run(RunArgs),
     /// Make a timeline of a disk, an image file or a folder
     Process(ProcessArgs),
     /// Check this machine and the configuration
@@ -53,6 +53,16 @@ pub enum Command {
     #[command(subcommand, hide = true)]
     Inside(Inside),
 }
+
+/// Arguments of `run`: none; everything is in the configuration.
+#[derive(Args, Debug)]
+#[command(long_about = RUN, after_long_help = EXIT_CODES)]
+pub struct RunArgs {}
+
+const RUN: &str = "Be the agent: watch for attached volumes and make a timeline of each.\n\n\
+Volumes at the attachment points that an [attach.NAME] table of the configuration lists are evidence; everything \
+else is left alone. `dfagent status` tells how things stand. SIGTERM and SIGINT stop in order, once more at once; \
+SIGHUP, or a changed file, has the configuration read again.";
 
 /// Arguments of `process`.
 #[derive(Args, Debug)]

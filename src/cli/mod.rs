@@ -23,7 +23,7 @@ use crate::status::Action;
 pub fn run(cli: Cli) -> Exit {
     let config = cli.config.as_deref();
     let result = match cli.command {
-        Command::Run => run::run(config),
+        Command::Run(_) => run::run(config),
         Command::Process(args) => process::run(&args, config),
         Command::Check(args) => check::run(&args, config),
         Command::Verify(args) => verify::run(&args),

@@ -56,6 +56,9 @@ fn line(progress: &Progress) -> Option<String> {
         } => {
             format!("slice {name}: {documents} events, {level}")
         }
+        Progress::SliceStalled { name, file } => {
+            format!("slice {name}: Plaso hung on {file}, which is left out")
+        }
         Progress::Alive | Progress::SliceStarted { .. } | Progress::SliceTick { .. } => {
             return None;
         }

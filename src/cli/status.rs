@@ -1,11 +1,13 @@
 //! `dfagent status`: asks the agent, or its ledger when it does not answer, and shows what is said.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use terminal_size::{Height, Width, terminal_size};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use terminal_size::{Height, Width, terminal_size_of};
 
 use super::act::unknown;
 use super::args::StatusArgs;
@@ -129,15 +131,16 @@ fn refusal(agent: &AgentSettings) -> Exit {
 
 fn style() -> Style {
     let terminal = std::io::stdout().is_terminal();
-    let (columns, _) = size();
     Style {
-        width: columns,
+        width: size().0,
         colour: terminal && std::env::var_os("NO_COLOR").is_none(),
     }
 }
 
+/// Columns and rows of the terminal under standard output.
 fn size() -> (usize, usize) {
-    terminal_size().map_or((WIDTH, usize::MAX), |(Width(columns), Height(rows))| {
+    let found = terminal_size_of(std::io::stdout());
+    found.map_or((WIDTH, usize::MAX), |(Width(columns), Height(rows))| {
         (usize::from(columns).max(20), usize::from(rows))
     })
 }
@@ -150,7 +153,7 @@ async fn watch(args: &StatusArgs, settings: &Settings) -> anyhow::Result<Exit> {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let text = match look(&mut connection, settings).await {
+        let view = match look(&mut connection, settings).await {
             Ok(Answer::Status(status)) => watched(args, from_agent(status))?,
             Ok(other) => return Ok(refused(&other, refusal(&settings.agent))),
             Err(error) if error.is_unreachable() => {
@@ -159,7 +162,10 @@ async fn watch(args: &StatusArgs, settings: &Settings) -> anyhow::Result<Exit> {
                     Ok(seen) => watched(args, seen)?,
                     // What is read by a program stays JSON.
                     Err(_) if args.json => None,
-                    Err(_) => Some(sentence),
+                    Err(_) => Some(View {
+                        key: sentence.clone(),
+                        text: sentence,
+                    }),
                 }
             }
             Err(error) => {
@@ -168,8 +174,8 @@ async fn watch(args: &StatusArgs, settings: &Settings) -> anyhow::Result<Exit> {
                 return Ok(for_error(&error));
             }
         };
-        let Some(text) = text else { continue };
-        if !shown.show(&text).context("write to standard output")? {
+        let Some(view) = view else { continue };
+        if !shown.show(&view).context("write to standard output")? {
             return Ok(Exit::Complete);
         }
     }
@@ -189,31 +195,58 @@ async fn look(
     Ok(answer)
 }
 
+/// Something to show, and what of it counts as a change.
+struct View {
+    key: String,
+    text: String,
+}
+
 /// What `--watch` shows; a job that is not there may come.
-fn watched(args: &StatusArgs, mut seen: Seen) -> anyhow::Result<Option<String>> {
+fn watched(args: &StatusArgs, mut seen: Seen) -> anyhow::Result<Option<View>> {
     if let Some(job) = &args.job {
         attention::only(&mut seen.status, job);
     }
+    let text = match args.json {
+        true => serde_json::to_string(&seen.status).context("write the status")? + "\n",
+        false => render(&seen.status, style()),
+    };
     if !args.json {
-        return Ok(Some(render(&seen.status, style())));
+        only_steps(&mut seen.status);
     }
-    // The time alone is no change.
     seen.status.agent.at.clear();
-    let text = serde_json::to_string(&seen.status).context("write the status")?;
-    Ok(Some(text + "\n"))
+    let key = serde_json::to_string(&seen.status).context("write the status")?;
+    Ok(Some(View { key, text }))
+}
+
+/// Leaves out what changes all the time, so that a log of `--watch` has a block for each step.
+fn only_steps(status: &mut Status) {
+    status.agent.free_bytes = None;
+    for progress in status
+        .jobs
+        .iter_mut()
+        .filter_map(|job| job.progress.as_mut())
+    {
+        (progress.events, progress.events_per_second) = (0, 0.0);
+        (progress.seconds, progress.seconds_left) = (0.0, None);
+        for slice in &mut progress.at_work {
+            slice.events = 0;
+            slice.file.clear();
+        }
+    }
 }
 
 /// What stands on the terminal, or was printed last.
 #[derive(Default)]
 struct Shown {
-    text: String,
+    key: String,
     lines: usize,
 }
 
 impl Shown {
     /// Shows a text in place of the last one, or after it where nothing can be drawn over; whether somebody
     /// still reads.
-    fn show(&mut self, text: &str) -> std::io::Result<bool> {
+    fn show(&mut self, view: &View) -> std::io::Result<bool> {
+        let View { key, text } = view;
         let mut out = std::io::stdout();
         let drawn = if out.is_terminal() {
             let (columns, rows) = size();
@@ -221,17 +254,27 @@ impl Shown {
             let drawn = screen::redraw(self.lines, &fitting);
             self.lines = fitting.lines().count();
             drawn
-        } else if self.text == text {
-            return Ok(true);
-        } else if self.text.is_empty() || text.starts_with('{') {
-            text.to_owned()
+        } else if self.key == *key {
+            return Ok(!is_gone(&out));
+        } else if self.key.is_empty() || text.starts_with('{') {
+            text.clone()
         } else {
             format!("\n{text}")
         };
-        text.clone_into(&mut self.text);
+        key.clone_into(&mut self.key);
         match out.write_all(drawn.as_bytes()).and_then(|()| out.flush()) {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
             other => other.map(|()| true),
         }
     }
+}
+
+/// Whether whoever read from the pipe has gone; where nothing changes, no write would tell.
+fn is_gone(out: &std::io::Stdout) -> bool {
+    let mut watched = [PollFd::new(out.as_fd(), PollFlags::empty())];
+    let heard = poll(&mut watched, PollTimeout::ZERO);
+    heard.is_ok()
+        && watched[0]
+            .revents()
+            .is_some_and(|found| found.contains(PollFlags::POLLERR))
 }

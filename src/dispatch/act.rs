@@ -1,8 +1,36 @@
 //! What people may do about jobs: retry, cancel, release.
 
+use serde::{Deserialize, Serialize};
+
 use super::job::State;
 use super::{Dispatcher, Effect, Now, Why};
-use crate::status::Action;
+
+/// What can be done about a job.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Go on with it, or, with what is there set aside, begin it anew.
+    Retry {
+        /// Begin anew.
+        anew: bool,
+    },
+    /// End it for good; what is finished is kept.
+    Cancel,
+    /// Let go of the volume now; it goes on at the next attachment.
+    Release,
+}
+
+impl Action {
+    /// The command's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Retry { .. } => "retry",
+            Self::Cancel => "cancel",
+            Self::Release => "release",
+        }
+    }
+}
 
 /// Why something is not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! What is attached now, against the jobs there are.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::job::{Job, State};
 use super::{Dispatcher, Effect, Entry, Now, Why};
@@ -29,13 +30,14 @@ impl Dispatcher {
         effects
     }
 
-    /// Ours by identity, and the rest with reasons. Of two devices with one identity the one that is known
+    /// Ours by identity, and the rest with reasons, but for the loops that a volume is read by. Of two devices with one identity the one that is known
     /// already is taken, else the one that was attached first.
     fn sort_out(&self, devices: &[DeviceSnapshot]) -> (BTreeMap<String, Volume>, Vec<Ignored>) {
         let (mut volumes, mut ignored) = (BTreeMap::<String, Volume>::new(), Vec::new());
         for device in devices {
             match assess(device, &self.rules.devices, &self.rules.attach) {
                 Decision::PartOfDisk => {}
+                Decision::Ignored(_) if self.is_read_by(device) => {}
                 Decision::Ignored(one) => ignored.push(one),
                 Decision::Ours(volume) => {
                     let Some(other) = volumes.remove(&volume.id) else {
@@ -57,6 +59,16 @@ impl Dispatcher {
             }
         }
         (volumes, ignored)
+    }
+
+    /// Whether it is a loop over a volume that is at work.
+    fn is_read_by(&self, device: &DeviceSnapshot) -> bool {
+        let backing = device.attributes.get("loop/backing_file");
+        let mut at_work = self
+            .entries
+            .values()
+            .filter(|entry| entry.attempt.is_some());
+        backing.is_some_and(|path| at_work.any(|entry| entry.job.volume.node == Path::new(path)))
     }
 
     fn prefer(&self, one: Volume, other: Volume) -> (Volume, Volume) {
@@ -105,7 +117,10 @@ impl Dispatcher {
             attempt: None,
         };
         self.entries.insert(volume.id.clone(), entry);
-        effects.push(Effect::Keep { job, what });
+        effects.push(Effect::Keep {
+            job: Box::new(job),
+            what,
+        });
     }
 
     fn attached(&mut self, id: &str, volume: Volume, now: &Now, effects: &mut Vec<Effect>) {

@@ -5,9 +5,9 @@
 
 mod act;
 mod attached;
-#[cfg(test)]
-mod histories;
 pub mod job;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::config::worker::{AttachTable, DeviceSettings, HookTable};
 use crate::plaso::verdict::Level;
 use crate::policy::{Ignored, Volume};
 
-pub use act::Refusal;
+pub use act::{Action, Refusal};
 
 /// A job that went down with the agent this often, without getting on, is not tried again by itself.
 const MOST_CRASHES: u32 = 3;
@@ -56,7 +56,7 @@ pub enum Effect {
     /// Write the job down; what follows waits for that.
     Keep {
         /// As it is now.
-        job: Job,
+        job: Box<Job>,
         /// What happened, for its history.
         what: String,
     },
@@ -256,7 +256,7 @@ impl Dispatcher {
         {
             entry.job.crashes = 0;
             effects.push(Effect::Keep {
-                job: entry.job.clone(),
+                job: Box::new(entry.job.clone()),
                 what: "it gets on".to_owned(),
             });
             self.start_queued(now, &mut effects);
@@ -296,7 +296,7 @@ impl Dispatcher {
             entry.job.hooks_due.retain(|name| *name != record.name);
             entry.job.hooks_done.push(record);
             effects.push(Effect::Keep {
-                job: entry.job.clone(),
+                job: Box::new(entry.job.clone()),
                 what,
             });
             self.next_hook(id, &mut effects);
@@ -354,7 +354,7 @@ impl Dispatcher {
             entry.job.state = state;
             entry.job.changed.clone_from(&now.wall);
             effects.push(Effect::Keep {
-                job: entry.job.clone(),
+                job: Box::new(entry.job.clone()),
                 what: what.to_owned(),
             });
         }

@@ -96,6 +96,13 @@ pub enum Progress {
         /// The file that is read, printable.
         file: String,
     },
+    /// Plaso hung on a file, which is left out.
+    SliceStalled {
+        /// The slice.
+        name: String,
+        /// The file, printable.
+        file: String,
+    },
     /// A slice is finished.
     SliceDone {
         /// Its name.
@@ -104,6 +111,8 @@ pub enum Progress {
         documents: u64,
         /// Bytes in its files.
         bytes: u64,
+        /// Seconds that its last run took.
+        seconds: f64,
         /// Its verdict.
         level: Level,
     },

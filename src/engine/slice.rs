@@ -135,6 +135,10 @@ impl<'a> SliceRun<'a> {
         summary: &Result<StoreSummary, String>,
     ) -> Result<bool, EngineError> {
         if let Some(hung) = &extracted.hung {
+            self.job.talk.tell(Progress::SliceStalled {
+                name: self.planned.name.clone(),
+                file: hung.file.clone(),
+            });
             let path = path_in_display_name(&hung.file, &self.evidence.inside);
             self.left_out
                 .push((path.unwrap_or(&hung.file).to_owned(), hung.why.clone()));
@@ -447,6 +451,7 @@ impl<'a> SliceRun<'a> {
             name: name.clone(),
             documents: record.documents,
             bytes: record.bytes,
+            seconds: record.seconds,
             level: record.verdict.level,
         });
         Ok(record)

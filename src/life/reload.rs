@@ -68,13 +68,11 @@ fn lost() -> Event {
     Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan)
 }
 
-/// Watches the folder if it is there, and the nearest folder above it, where it appears, goes and is replaced.
+/// Watches the folder, or, while it is not there, the nearest one above it, where it will appear. Not both:
+/// every file that is opened in a watched folder wakes us, and in /etc that is every start of a program.
 fn attach(watcher: &mut RecommendedWatcher, folder: &Path) -> notify::Result<()> {
-    if folder.is_dir() {
-        watcher.watch(folder, RecursiveMode::NonRecursive)?;
-    }
-    match folder.ancestors().skip(1).find(|above| above.is_dir()) {
-        Some(above) => watcher.watch(above, RecursiveMode::NonRecursive),
+    match folder.ancestors().find(|one| one.is_dir()) {
+        Some(there) => watcher.watch(there, RecursiveMode::NonRecursive),
         None => Ok(()),
     }
 }
@@ -104,7 +102,11 @@ async fn tell(
         if change.folders {
             // The old watch may be one of a folder that is not there any more.
             for folder in &folders {
-                drop(watcher.unwatch(folder));
+                for above in folder.ancestors() {
+                    drop(watcher.unwatch(above));
+                }
+            }
+            for folder in &folders {
                 if let Err(error) = attach(&mut watcher, folder) {
                     tracing::warn!("{} is no longer watched: {error}", folder.display());
                 }

@@ -2,9 +2,12 @@
 //!
 //! They are text to compare, never paths to open. Names from the content of a disk are left out.
 
-use super::{Kind, LONGEST_NAME};
+use super::Kind;
 use crate::device::DeviceSnapshot;
 use crate::printable;
+
+/// A name that is shown, in characters.
+const LONGEST_NAME: usize = 120;
 
 /// Links whose names come from the content of the disk, and from the order of attaching.
 const UNTRUSTED_LINKS: [&str; 5] = [

@@ -204,7 +204,11 @@ mod tests {
         let answers = std::thread::spawn(move || {
             for answer in [&b""[..], &b"\0\0\0\x02{}"[..], &b"\xff\xff\xff\xff"[..]] {
                 let (mut stream, _) = listener.accept().unwrap();
-                stream.read_exact(&mut [0; 4]).unwrap();
+                // The whole request, for what is left unread at the end cuts off the answer.
+                let mut length = [0; 4];
+                stream.read_exact(&mut length).unwrap();
+                let mut request = vec![0; u32::from_be_bytes(length) as usize];
+                stream.read_exact(&mut request).unwrap();
                 stream.write_all(answer).unwrap();
             }
         });

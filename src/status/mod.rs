@@ -18,6 +18,7 @@ pub mod server;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::dispatch::Action;
 use crate::dispatch::job::Job;
 use crate::policy::Ignored;
 
@@ -50,33 +51,6 @@ pub enum Ask {
         /// The job.
         job: String,
     },
-}
-
-/// What can be done about a job.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Go on with it, or, with what is there set aside, begin it anew.
-    Retry {
-        /// Begin anew.
-        anew: bool,
-    },
-    /// End it for good; what is finished is kept.
-    Cancel,
-    /// Let go of the volume now; it goes on at the next attachment.
-    Release,
-}
-
-impl Action {
-    /// The command's name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Retry { .. } => "retry",
-            Self::Cancel => "cancel",
-            Self::Release => "release",
-        }
-    }
 }
 
 /// What the agent answers.
@@ -138,6 +112,28 @@ pub struct AgentStatus {
     pub power_off_at: Option<String>,
     /// When this was true.
     pub at: String,
+    /// What was done since the agent was started.
+    pub totals: Totals,
+}
+
+/// What was done since the agent was started, over all jobs.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Totals {
+    /// Slices that were finished.
+    pub slices: u64,
+    /// Seconds from their beginning to their end, added up.
+    pub slice_seconds: f64,
+    /// Bytes in their files.
+    pub bytes: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Files that Plaso hung on and that were left out.
+    pub stalls: u64,
+    /// Jobs that came to their end.
+    pub jobs: u64,
+    /// Seconds that those were at work, added up.
+    pub job_seconds: f64,
 }
 
 /// A job.

@@ -5,7 +5,7 @@ use crate::engine;
 use crate::engine::slice::free_bytes;
 use crate::ledger::{self, LedgerError};
 
-use super::{AgentStatus, JobStatus, SCHEMA, Status, attention};
+use super::{AgentStatus, JobStatus, SCHEMA, Status, Totals, attention};
 
 /// The status as the ledger keeps it; `agent.running` is false.
 ///
@@ -26,6 +26,7 @@ pub fn from_ledger(settings: &Settings) -> Result<Status, LedgerError> {
         refused_configuration: None,
         power_off_at: None,
         at: engine::now(),
+        totals: Totals::default(),
     };
     let mut status = Status {
         schema: SCHEMA.to_owned(),

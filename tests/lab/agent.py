@@ -4,10 +4,12 @@ To be used inside the namespaces that udev.sh makes. Loop devices belong to the 
 numbers that this module added itself are touched, and they are removed at the end.
 """
 
+import contextlib
 import fcntl
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import time
@@ -75,9 +77,13 @@ def configure(path, directory, nodes, **attach):
     """Writes a configuration under which these loop devices, and nothing else, are evidence."""
     rules = {"points": nodes, **attach}
     lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in rules.items())
+    filters = os.path.join(directory, "filters")
+    os.makedirs(filters, exist_ok=True)
     text = f"""[agent]
 directory = "{directory}"
 socket = "{directory}/dfagent.sock"
+[filter]
+directory = "{filters}"
 [plaso]
 environment = "{PLASO}"
 [devices]
@@ -87,6 +93,19 @@ loops = true
 """
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+@contextlib.contextmanager
+def watching(config):
+    """Shows the live status while the block runs."""
+    command = [PROGRAM, "--config", config, "status", "--watch"]
+    with subprocess.Popen(command) as watch:
+        try:
+            yield
+            # What was shown last is a moment old.
+            time.sleep(1.5)
+        finally:
+            watch.send_signal(signal.SIGINT)
 
 
 class Agent:
@@ -101,6 +120,7 @@ class Agent:
         path = os.path.join(os.path.dirname(self.config), "notify.sock")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(path)
+            notify.settimeout(60)
             environment = {**os.environ, "NOTIFY_SOCKET": path}
             command = [PROGRAM, "--config", self.config, "run"]
             log = open(self.log, "ab") if self.log else subprocess.DEVNULL

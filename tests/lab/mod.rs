@@ -35,6 +35,11 @@ pub enum Need {
 }
 
 impl Need {
+    /// Whether it is not there.
+    pub fn is_missing(&self) -> bool {
+        self.missing().is_some()
+    }
+
     fn missing(&self) -> Option<String> {
         let (there, what) = match self {
             Self::Root => (nix::unistd::geteuid().is_root(), "root".to_owned()),

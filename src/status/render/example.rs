@@ -26,6 +26,7 @@ pub(in crate::status) fn status() -> Status {
             refused_configuration: None,
             power_off_at: None,
             at: "2026-11-20T03:12:00Z".to_owned(),
+            totals: super::super::Totals::default(),
         },
         jobs: Vec::new(),
         ignored: Vec::new(),

@@ -11,7 +11,7 @@ const COLUMNS: [&str; 8] = [
 ];
 
 /// Columns are as wide as their widest cell, and no cell is wider than this.
-const WIDEST: [usize; 8] = [24, 16, 26, 11, 22, 12, 10, 8];
+const WIDEST: [usize; 8] = [40, 16, 26, 11, 22, 12, 10, 8];
 
 /// Columns that are left out where there is no room, the least missed first.
 const LEFT_OUT: [usize; 4] = [4, 6, 1, 7];
@@ -30,10 +30,16 @@ pub(super) fn table(page: &mut Page, status: &Status) {
         .iter()
         .map(|job| row(job, status.agent.running))
         .collect();
-    let mut widths = COLUMNS.map(str::len);
+    let mut widths = [0; 8];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
+        }
+    }
+    // A column in which nobody has anything is not shown.
+    for (width, name) in widths.iter_mut().zip(COLUMNS) {
+        if *width > 0 {
+            *width = (*width).max(name.len());
         }
     }
     for column in LEFT_OUT {

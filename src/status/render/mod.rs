@@ -51,21 +51,19 @@ impl Page {
         self.out.push('\n');
     }
 
-    /// A heading after an empty line.
-    fn heading(&mut self, text: &str) {
-        self.out.push('\n');
-        self.strong(text);
+    /// A line that is looked at first.
+    fn strong(&mut self, line: &str) {
+        if self.style.colour {
+            self.line(&format!("\u{1b}[1m{line}\u{1b}[0m"));
+        } else {
+            self.line(line);
+        }
     }
 
-    /// Text that is looked at first.
-    fn strong(&mut self, text: &str) {
-        for line in wrap(text, 0, self.style.width) {
-            if self.style.colour {
-                self.line(&format!("\u{1b}[1m{line}\u{1b}[0m"));
-            } else {
-                self.line(&line);
-            }
-        }
+    /// A heading after an empty line.
+    fn heading(&mut self, line: &str) {
+        self.out.push('\n');
+        self.strong(line);
     }
 
     /// A sentence, broken at spaces.
@@ -140,11 +138,11 @@ fn head(page: &mut Page, status: &Status) {
             .as_deref()
             .map_or_else(String::new, |since| format!(" since {}", moment(since)));
         let state = word(&agent.state);
-        page.strong(&format!(
-            "dfagent {} {state}{since}: {counts}{}",
-            word(&agent.version),
-            free(agent)
-        ));
+        let version = word(&agent.version);
+        let text = format!("dfagent {version} {state}{since}: {counts}{}", free(agent));
+        for line in wrap(&text, 0, page.style.width) {
+            page.strong(&line);
+        }
     } else {
         page.strong(&format!(
             "THE AGENT IS {}. Run: systemctl start dfagent; journalctl -u dfagent",
@@ -263,4 +261,215 @@ const fn has_ended(state: &State) -> bool {
 #[cfg(test)]
 pub(super) mod example;
 #[cfg(test)]
-mod tests;
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::example::{at_work, ignored, job, partial, status};
+    use super::*;
+    use crate::dispatch::job::HookRecord;
+
+    const VOLUME: &str = "vol-0123456789abcdef0";
+    const SECOND: &str = "vol-0fedcba9876543210";
+
+    fn show(status: &Status) -> String {
+        render(status, Style::default())
+    }
+
+    #[test]
+    fn nothing_to_do() {
+        let mut status = status();
+        status.ignored = vec![
+            ignored(
+                "/dev/nvme0n1",
+                "It is in use: /dev/nvme0n1p1 is mounted on /.",
+            ),
+            ignored(
+                "/dev/nvme9n1",
+                "No attachment point of the configuration matches /dev/sdz.",
+            ),
+        ];
+        status.agent.power_off_at = Some("2026-11-20T03:27:00Z".to_owned());
+        status.agent.refused_configuration =
+            Some("/etc/dfagent/dfagent.toml, line 4: unknown field `at_onze`.".to_owned());
+        assert_snapshot!(show(&status), @r#"
+        dfagent 0.1.0 running since 2026-11-20 02:00 UTC: no jobs; 412.0 GiB free
+        This machine is switched off at 2026-11-20 03:27 UTC, unless a volume comes.
+        The newer configuration was refused: /etc/dfagent/dfagent.toml, line 4: unknown field `at_onze`. The
+          one of 2026-11-20 02:00 UTC is in force.
+
+        IGNORED DEVICES
+          /dev/nvme0n1, 8.0 GiB: It is in use: /dev/nvme0n1p1 is mounted on /.
+          /dev/nvme9n1, 8.0 GiB: No attachment point of the configuration matches /dev/sdz.
+        "#);
+    }
+
+    #[test]
+    fn two_jobs_at_work() {
+        let mut status = status();
+        let long = format!(
+            "/var/lib/docker/containers/{}/json.log",
+            "0123456789abcdef".repeat(4)
+        );
+        status.jobs = vec![
+            at_work(VOLUME, 12, &["/var/log/auth.log", &long]),
+            at_work(SECOND, 0, &["/var/log/journal/system.journal"]),
+            job("vol-00000000000000003", State::Queued),
+        ];
+        if let Some(progress) = &mut status.jobs[1].progress {
+            progress.unread = vec!["p3: swap space.".to_owned()];
+        }
+        assert_snapshot!(show(&status), @r#"
+        dfagent 0.1.0 running since 2026-11-20 02:00 UTC: 2 running, 1 waiting, 0 done; 412.0 GiB free
+
+        volume                 case        state       slices  bytes            events  rate   left
+        vol-0123456789abcdef0  IR-2026-17  extracting  12/40   1.2 GiB/4.0 GiB  240017  812/s  12 min
+          p1-013, 1234 events: /var/log/auth.log
+          p1-014, 2468 events: …rs/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/json.log
+        vol-0fedcba9876543210  IR-2026-17  extracting  0/40    0 B/4.0 GiB      17      812/s
+          p1-001, 1234 events: /var/log/journal/system.journal
+          not read: p3: swap space.
+        vol-00000000000000003  IR-2026-17  queued
+        "#);
+    }
+
+    #[test]
+    fn somebody_is_needed() {
+        let mut status = status();
+        let why = "The volume is encrypted (LUKS) and nothing of it can be read.".to_owned();
+        let help = format!("dfagent retry {VOLUME}");
+        status.jobs = vec![
+            job(VOLUME, State::NeedsOperator { why, help }),
+            job(SECOND, State::Parked),
+            job(
+                "vol-00000000000000003",
+                State::Waiting {
+                    why: "It waits for free space: 100.0 MiB are free, 512.0 MiB are kept."
+                        .to_owned(),
+                },
+            ),
+        ];
+        status.jobs[1].job.crashes = 3;
+        status.agent.free_bytes = Some(100 << 20);
+        assert_snapshot!(show(&status), @r#"
+        dfagent 0.1.0 running since 2026-11-20 02:00 UTC: 0 running, 1 waiting, 0 done, 2 need an operator;
+          100.0 MiB free, TOO LITTLE: 512.0 MiB are kept free
+
+        NEEDS OPERATOR
+          vol-0123456789abcdef0: The volume is encrypted (LUKS) and nothing of it can be read.
+            dfagent retry vol-0123456789abcdef0
+          vol-0fedcba9876543210: the agent went down 3 times while this job ran, so it is left alone.
+            dfagent retry vol-0fedcba9876543210
+
+        volume                 case        state
+        vol-0123456789abcdef0  IR-2026-17  needs operator
+        vol-0fedcba9876543210  IR-2026-17  parked
+        vol-00000000000000003  IR-2026-17  waiting
+          It waits for free space: 100.0 MiB are free, 512.0 MiB are kept.
+        "#);
+    }
+
+    #[test]
+    fn the_agent_is_down() {
+        let mut status = status();
+        status.agent.running = false;
+        status.agent.state = "not running".to_owned();
+        status.agent.since = None;
+        status.jobs = vec![job(VOLUME, State::Running), partial(SECOND)];
+        status.jobs[0].attached = false;
+        assert_snapshot!(show(&status), @r#"
+        THE AGENT IS NOT RUNNING. Run: systemctl start dfagent; journalctl -u dfagent
+        From its ledger, as of 2026-11-20 03:12 UTC: 1 broken off, 0 waiting, 1 done; 412.0 GiB free
+
+        volume                 case        state          events
+        vol-0123456789abcdef0  IR-2026-17  broken off
+        vol-0fedcba9876543210  IR-2026-17  done: partial  231004
+          2026-11-20 02:59 UTC: 231004 events in /var/lib/dfagent/jobs/vol-0fedcba9876543210/timeline.jsonl
+          p2: the filesystem is encrypted (LUKS) and was not read.
+          3 warnings of Plaso about 2 files.
+        "#);
+    }
+
+    #[test]
+    fn ended_jobs() {
+        let mut status = status();
+        let mut cancelled = job("vol-00000000000000003", State::Cancelled);
+        cancelled.job.hooks_done = vec![HookRecord {
+            name: "copy".to_owned(),
+            ok: false,
+            outcome: "it ended with code 3".to_owned(),
+        }];
+        status.jobs = vec![partial(VOLUME), cancelled, job(SECOND, State::Released)];
+        assert_snapshot!(show(&status), @r#"
+        dfagent 0.1.0 running since 2026-11-20 02:00 UTC: 0 running, 1 waiting, 2 done; 412.0 GiB free
+
+        volume                 case        state          events
+        vol-0123456789abcdef0  IR-2026-17  done: partial  231004
+          2026-11-20 02:59 UTC: 231004 events in /var/lib/dfagent/jobs/vol-0123456789abcdef0/timeline.jsonl
+          p2: the filesystem is encrypted (LUKS) and was not read.
+          3 warnings of Plaso about 2 files.
+        vol-00000000000000003  IR-2026-17  cancelled
+          2026-11-20 02:59 UTC; what there is: /var/lib/dfagent/jobs/vol-00000000000000003
+          hook copy failed: it ended with code 3
+        vol-0fedcba9876543210  IR-2026-17  released
+          It goes on when the volume is attached again.
+        "#);
+    }
+
+    #[test]
+    fn hostile_text_does_nothing_to_a_terminal() {
+        let evil = "\u{1b}[2J\u{1b}]0;owned\u{7}\r\n\u{202e}x";
+        let mut status = status();
+        status.agent.version = evil.to_owned();
+        status.agent.state = evil.to_owned();
+        status.agent.since = Some(evil.to_owned());
+        status.agent.refused_configuration = Some(evil.to_owned());
+        status.ignored = vec![ignored(evil, evil)];
+        let why = evil.repeat(3000);
+        status.jobs = vec![
+            at_work(evil, 1, &[evil]),
+            partial(evil),
+            job(evil, State::Waiting { why }),
+        ];
+        status.jobs[0].job.case = Some(evil.to_owned());
+        if let Some(progress) = &mut status.jobs[0].progress {
+            progress.stage = evil.to_owned();
+            progress.events_per_second = f64::INFINITY;
+            progress.unread = vec![evil.to_owned(); 100];
+        }
+        status.needs_operator = vec![crate::status::OperatorTask {
+            why: evil.to_owned(),
+            command: evil.to_owned(),
+        }];
+        let shown = show(&status);
+        let odd = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!shown.contains(odd), "{shown}");
+        assert!(shown.lines().count() < 600, "{}", shown.lines().count());
+    }
+
+    #[test]
+    fn sentences_stay_within_the_width_and_commands_stay_whole() {
+        let mut status = status();
+        let why = "word ".repeat(100);
+        let command = "cryptsetup ".repeat(20);
+        status.needs_operator = vec![crate::status::OperatorTask { why, command }];
+        let style = Style {
+            width: 60,
+            colour: false,
+        };
+        let shown = render(&status, style);
+        let (commands, others): (Vec<&str>, Vec<&str>) =
+            shown.lines().partition(|line| line.contains("cryptsetup"));
+        assert_eq!(commands.len(), 1);
+        assert!(others.iter().all(|line| line.len() <= 60), "{shown}");
+    }
+
+    #[test]
+    fn bold_is_used_only_where_it_may_be() {
+        let style = Style {
+            colour: true,
+            ..Style::default()
+        };
+        assert!(render(&status(), style).starts_with("\u{1b}[1mdfagent"));
+        assert!(!show(&status()).contains('\u{1b}'));
+    }
+}

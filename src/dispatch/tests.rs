@@ -142,7 +142,7 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Keep { job, .. } => {
-                    self.kept.insert(job.id.clone(), job);
+                    self.kept.insert(job.id.clone(), *job);
                 }
                 Effect::Start { id } => {
                     let kept = &self.kept[&id];

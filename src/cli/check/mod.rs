@@ -1,5 +1,7 @@
 //! `dfagent check`: everything that a job needs, one line each, with what to do.
 
+mod worker;
+
 use std::fs;
 use std::path::Path;
 
@@ -62,6 +64,7 @@ pub(super) fn run(args: &CheckArgs, config: Option<&Path>) -> anyhow::Result<Exi
         lines.push(cage(&settings, &own_program).await);
         lines.extend(plaso(&settings).await);
     });
+    lines.extend(worker::lines(&settings));
     let worst = lines
         .iter()
         .map(|line| line.state)
