@@ -3,6 +3,10 @@
 //!
 //! The program starts itself again inside tests/lab/udev.sh, so that udevd, /dev and /run are its own. Loop devices
 //! belong to the whole machine: only numbers that were added here are touched, and they are removed at the end.
+//!
+//! Agent, cage, disks and udevd are real everywhere. Plaso is real where it matters what it reads; where an agent is
+//! killed a hundred times, a recording of a real run stands for it, because its start alone takes seconds.
+//! `DFAGENT_TEST_KILLS=100` is the full number of kills, and a kill at each durable step; `DFAGENT_TEST_SEED` repeats.
 #![allow(
     clippy::allow_attributes,
     clippy::unwrap_used,
