@@ -2,7 +2,7 @@
 //! The job ends by itself, names what is missing, and goes on when it is called again.
 //!
 //! Not here: a device that is detached while it is read. A loop or zram device in use cannot be taken away,
-//! so that takes a virtual machine.
+//! so that takes a virtual machine: tests/vm.rs.
 #![allow(
     clippy::allow_attributes,
     clippy::unwrap_used,

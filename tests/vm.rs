@@ -37,13 +37,12 @@ const NEEDS: [Need; 4] = [
 
 fn main() {
     let listing = std::env::args().any(|word| word == "--list");
-    let machine = match NEEDS.iter().any(Need::is_missing) || listing {
-        // There is nothing to be tried.
-        true => None,
-        false => prepare().err(),
-    };
     let mut needs = NEEDS.to_vec();
-    if let Some(why) = machine {
+    let can_build = !NEEDS.iter().any(Need::is_missing);
+    if can_build
+        && !listing
+        && let Err(why) = prepare()
+    {
         eprintln!("{why}");
         let what = "a machine in QEMU, which could not be built: see target/vm/prepare.log";
         needs.push(Need::Other(false, what));

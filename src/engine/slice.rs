@@ -124,6 +124,10 @@ impl<'a> SliceRun<'a> {
             _ => Err("the extraction did not come to its end".to_owned()),
         };
         let record = self.judge(attempts, &started, &extracted, &summary, &receipt);
+        // What Plaso made of a device that was pulled in its last moment must not count either.
+        if !self.job.source.still_present() {
+            return Err(EngineError::Gone);
+        }
         self.publish(record, begun).await
     }
 

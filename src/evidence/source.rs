@@ -296,7 +296,8 @@ impl Source {
         fingerprint::take(file, size, full).map(Some)
     }
 
-    /// Whether the attachment is still the one that was opened: same device, same sequence number.
+    /// Whether the attachment is still the one that was opened: same device, same sequence number. The kernel takes
+    /// the size from a device that was pulled before it takes the device away.
     #[must_use]
     pub fn still_present(&self) -> bool {
         let Some(number) = self.device else {
@@ -308,7 +309,10 @@ impl Source {
             minor(number)
         ));
         let sequence = sysfs_text(&sysfs.join("diskseq")).and_then(|text| text.parse().ok());
-        sysfs.exists() && sequence == self.facts.disk_sequence
+        let has_size = |file| sys::block_size_bytes(file).is_ok_and(|size| size > 0);
+        sysfs.exists()
+            && sequence == self.facts.disk_sequence
+            && self.file.as_ref().is_none_or(has_size)
     }
 }
 
