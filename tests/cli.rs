@@ -529,7 +529,9 @@ fn other_terms() -> Result<(), Failed> {
 fn without_machine(line: &str) -> String {
     let fields: Vec<&str> = line.split_whitespace().collect();
     match fields[1] {
-        part @ ("kernel" | "cage" | "plaso" | "libfsxfs" | "devices") => format!("{:<8} {part}", "STATE"),
+        part @ ("kernel" | "cage" | "plaso" | "libfsxfs" | "devices") => {
+            format!("{:<8} {part}", "STATE")
+        }
         _ => Regex::new(r"\d+")
             .unwrap()
             .replace_all(line, "N")

@@ -255,6 +255,21 @@ fn evidence_is_never_opened_for_writing() {
     assert_none("only evidence/ mounts", &mounts);
 }
 
+/// A clock that somebody sets must not decide anything: it only writes down when something was.
+#[test]
+fn deadlines_are_on_a_clock_that_nobody_sets() {
+    let allowed = [
+        "src/engine/mod.rs",
+        "src/life/power.rs",
+        "src/ledger/rebuild.rs",
+        "src/cli/check/mod.rs",
+    ];
+    assert_none(
+        "asks the wall clock",
+        &hits(r"SystemTime|Timestamp::now|Zoned::now", &allowed),
+    );
+}
+
 #[test]
 fn only_sys_is_unsafe_and_only_main_ends_the_process() {
     assert_none("unsafe", &hits(r"\bunsafe\b", &["src/sys.rs"]));

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Agent;
@@ -11,6 +12,7 @@ use crate::dispatch::Rules;
 use crate::engine::places::Places;
 use crate::engine::{self, Engine, SetupError};
 use crate::job::Selection;
+use crate::life::reload;
 use crate::printable;
 use crate::telemetry::events::Event;
 
@@ -40,6 +42,8 @@ pub(super) struct InForce {
     reading: Option<JoinHandle<Reloaded>>,
     /// Whether it changed again while it was being read.
     again: bool,
+    /// The folders to watch from now on, if a new configuration has others.
+    pub(super) folders_changed: Option<Vec<PathBuf>>,
 }
 
 impl InForce {
@@ -53,6 +57,7 @@ impl InForce {
             refused: None,
             reading: None,
             again: false,
+            folders_changed: None,
         })
     }
 
@@ -87,7 +92,21 @@ impl InForce {
                 vec![main.to_path_buf(), PathBuf::from(FRAGMENTS)]
             }
         };
-        folders.push(self.settings().filter.directory.clone());
+        let settings = self.settings();
+        folders.push(settings.filter.directory.clone());
+        for rule in settings.attach.values() {
+            let filter = &rule.filter;
+            let folder = if filter.is_file() {
+                filter.parent()
+            } else {
+                Some(filter.as_path())
+            };
+            folders.extend(
+                folder
+                    .filter(|one| one.is_absolute())
+                    .map(Path::to_path_buf),
+            );
+        }
         folders.sort();
         folders.dedup();
         folders
@@ -125,12 +144,32 @@ impl InForce {
 }
 
 impl Agent {
+    /// Watches other folders, if the new configuration has some.
+    pub(super) fn watch_anew(&mut self, reloads: &mut mpsc::Receiver<Vec<PathBuf>>) {
+        let Some(folders) = self.in_force.folders_changed.take() else {
+            return;
+        };
+        match reload::watch(&folders) {
+            Ok(watch) => *reloads = watch,
+            Err(error) => {
+                let error = printable::causes(&error);
+                tracing::warn!(
+                    dfagent_error = error,
+                    "changed filters are taken up at SIGHUP only"
+                );
+            }
+        }
+    }
+
     /// Takes up a new configuration, or keeps the old one and says why.
     pub(super) fn reloaded(&mut self, reloaded: Reloaded) {
         match reloaded {
             Ok(engine) => {
                 self.in_force.places.resize(engine.settings.at_once());
+                let before = self.in_force.watched_folders();
                 self.in_force.engine = Arc::new(*engine);
+                let folders = self.in_force.watched_folders();
+                self.in_force.folders_changed = (folders != before).then_some(folders);
                 self.in_force.read = engine::now();
                 self.in_force.refused = None;
                 self.dispatcher.set_rules(self.in_force.rules());

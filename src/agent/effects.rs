@@ -20,7 +20,7 @@ use crate::telemetry::events::Event;
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// More than a job needs must be free before it goes on, or it would stop again at once.
-const MARGIN: u64 = 64 << 20;
+pub(super) const MARGIN: u64 = 64 << 20;
 
 impl Agent {
     /// Carries out, in order. What cannot be written down holds up what follows, but for ends: those are

@@ -192,10 +192,9 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
             () = wait::until(deadline) => Happening::Time,
         };
         agent.take(happening, &mut devices);
-        while let Ok(told) = heard.try_recv() {
-            agent.heard(told);
-        }
+        agent.catch_up(&mut heard);
         agent.settle();
+        agent.watch_anew(&mut reloads);
     }
     agent.end();
     drop(server);
@@ -212,6 +211,13 @@ fn now_since(started: Instant) -> Now {
 }
 
 impl Agent {
+    /// Takes all progress that is waiting, so that a snapshot is made once for it.
+    fn catch_up(&mut self, heard: &mut mpsc::UnboundedReceiver<Told>) {
+        while let Ok(told) = heard.try_recv() {
+            self.heard(told);
+        }
+    }
+
     fn now(&self) -> Now {
         now_since(self.started)
     }

@@ -32,8 +32,8 @@ fn of_error(id: &str, error: &EngineError) -> Outcome {
             free_mib,
             reserve_mib,
         } => Outcome::Waits(format!(
-            "only {free_mib} MiB are free for results and {reserve_mib} MiB are needed; it goes on when there is \
-             room"
+            "only {free_mib} MiB are free for results; it goes on by itself when {} MiB are",
+            reserve_mib.saturating_add(super::effects::MARGIN >> 20)
         )),
         EngineError::OtherTerms { .. } | EngineError::SourceChanged { .. } => {
             needs_operator(error, format!("dfagent retry --anew {id}"))

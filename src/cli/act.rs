@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use super::exit::Exit;
 use super::process::print_line;
 use super::status::{may, refused};
-use crate::config::Settings;
 use crate::config::worker::AgentSettings;
 use crate::dispatch::job::State;
 use crate::printable;
@@ -15,7 +14,7 @@ use crate::status::client::Connection;
 use crate::status::{Action, Answer, Ask, JobStatus};
 
 pub(super) fn run(action: Action, job: &str, config: Option<&Path>) -> anyhow::Result<Exit> {
-    let settings = Settings::load(config)?;
+    let settings = super::settings_to_ask(config);
     let runtime = super::runtime().context("start")?;
     runtime.block_on(act(&settings.agent, action, job))
 }

@@ -39,6 +39,18 @@ pub fn run(cli: Cli) -> Exit {
     })
 }
 
+/// Settings for a command that only asks the agent; a broken configuration is named and does not matter.
+fn settings_to_ask(config: Option<&std::path::Path>) -> crate::config::Settings {
+    use crate::config::Settings;
+    Settings::load(config).unwrap_or_else(|error| {
+        let error = crate::printable::causes(&error);
+        eprintln!(
+            "dfagent: failed to {error}; asking an agent that goes on with an earlier configuration"
+        );
+        Settings::to_find_the_agent(config)
+    })
+}
+
 /// Where this very program is.
 fn own_program() -> anyhow::Result<std::path::PathBuf> {
     std::env::current_exe().context("find our own program")

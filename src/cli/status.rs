@@ -32,7 +32,7 @@ struct Seen {
 }
 
 pub(super) fn run(args: &StatusArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
-    let settings = Settings::load(config)?;
+    let settings = super::settings_to_ask(config);
     if args.watch {
         let runtime = super::runtime().context("start")?;
         return runtime.block_on(async {

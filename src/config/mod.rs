@@ -237,6 +237,29 @@ impl Settings {
         Ok(settings)
     }
 
+    /// What it takes to find the agent, however broken the rest is: the agent goes on with its earlier
+    /// configuration then, and it must be possible to ask it.
+    #[must_use]
+    pub fn to_find_the_agent(only: Option<&Path>) -> Self {
+        let files = only.map_or_else(installed_files, |path| Ok(vec![path.to_path_buf()]));
+        let mut settings = Self::default();
+        for path in files.unwrap_or_default() {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            // A line that is no TOML ends a file's readable part.
+            let whole = text.parse::<toml::Table>();
+            let table = whole.or_else(|error| {
+                let end = error.span().map_or(0, |span| span.start).min(text.len());
+                let lines = text[..end].rfind('\n').unwrap_or(0);
+                text[..lines].parse::<toml::Table>()
+            });
+            let agent = table.unwrap_or_default().remove("agent");
+            if let Some(agent) = agent.and_then(|agent| agent.try_into().ok()) {
+                settings.agent = agent;
+            }
+        }
+        settings
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let wrong = |key, problem: String| Err(ConfigError::Value { key, problem });
         if self.slices.smallest_mib == 0 {
@@ -418,6 +441,23 @@ mod tests {
                 message.contains("x.toml") && !message.contains('\n'),
                 "{message}"
             );
+        }
+    }
+
+    #[test]
+    fn the_agent_is_found_by_a_broken_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.toml");
+        for broken in [
+            "[plaso]\nat_onze = 3\n",
+            "[plaso]\nat_once =\n",
+            "[attach.x]\n",
+        ] {
+            let text = format!("[agent]\nsocket = \"/s\"\n{broken}");
+            crate::durable::write(&path, text.as_bytes()).unwrap();
+            assert!(Settings::load(Some(&path)).is_err(), "{broken}");
+            let found = Settings::to_find_the_agent(Some(&path));
+            assert_eq!(found.agent.socket, Path::new("/s"), "{broken}");
         }
     }
 

@@ -17,6 +17,7 @@ use rusqlite::{Connection, OpenFlags, params};
 
 use crate::dispatch::job::Job;
 use crate::durable::{self, FileError};
+use crate::engine::now;
 use crate::printable;
 use crate::telemetry::events::Event;
 
@@ -273,11 +274,6 @@ fn write(connection: &mut Connection, job: &Job, record: &str, what: &str) -> ru
         params![job.id, MOST_HISTORY],
     )?;
     change.commit()
-}
-
-fn now() -> String {
-    let now = jiff::Timestamp::now();
-    now.round(jiff::Unit::Second).unwrap_or(now).to_string()
 }
 
 #[cfg(test)]
