@@ -1,6 +1,6 @@
 //! The agent is killed: at each of its durable steps, at any moment, and by one job again and again.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use dfagent::status::Action;
 use libtest_mimic::{Failed, Trial};
@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::daemon::{Agent, HANGING, find, pause};
 use crate::disks::{Disk, LazyDisk};
+use crate::lab::dice::Dice;
 use crate::lab::{Need, tool, trial};
 use crate::needs;
 use crate::scene::{Scene, assert_timeline_of, assert_untouched};
@@ -202,41 +203,4 @@ fn poisoned(disk: &Disk) -> Result<(), Failed> {
     assert_eq!(status.code(), Some(0));
     scene.assert_nothing_left();
     Ok(())
-}
-
-/// The generator splitmix64; the seed is printed and can be given back in the environment.
-struct Dice(u64);
-
-impl Dice {
-    fn new(name: &str) -> Self {
-        let given = std::env::var("DFAGENT_TEST_SEED").ok();
-        let given = given.and_then(|text| text.parse().ok());
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap();
-        let seed = given.unwrap_or_else(|| u64::from(now.subsec_nanos()));
-        eprintln!("{name}: DFAGENT_TEST_SEED={seed}");
-        Self(seed)
-    }
-
-    /// A number from 0 to 1.
-    fn roll(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^= mixed >> 31;
-        f64::from(u32::try_from(mixed >> 32).unwrap()) / f64::from(u32::MAX)
-    }
-
-    /// A whole number below this one.
-    fn roll_below(&mut self, limit: u32) -> u32 {
-        let place = self.roll() * f64::from(limit);
-        (0..limit)
-            .rfind(|one| f64::from(*one) <= place)
-            .unwrap_or(0)
-    }
-
-    /// A moment of a run, the first ones included.
-    fn moment(&mut self, length: Duration) -> Duration {
-        length.mul_f64(self.roll())
-    }
 }

@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 
 use crate::case::{
     CLEANED_UP, Case, FEW_PATHS, HANGING, assert_custody, holds_within, in_job, timeline,
 };
+use crate::lab::dice::Dice;
 use crate::lab::{self, Need, documents, job_folder, left_behind, manifest, trial};
 use crate::states::maker;
 
@@ -87,36 +88,11 @@ fn killed() -> Vec<Trial> {
     trials.into()
 }
 
-/// The generator splitmix64; the seed is printed and can be given back in the environment.
-struct Dice(u64);
-
-impl Dice {
-    fn new(name: &str) -> Self {
-        let given = std::env::var("DFAGENT_TEST_SEED")
-            .ok()
-            .and_then(|text| text.parse().ok());
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap();
-        let seed = given.unwrap_or_else(|| u64::from(now.subsec_nanos()));
-        eprintln!("{name}: DFAGENT_TEST_SEED={seed}");
-        Self(seed)
-    }
-
-    /// A number from 0 to 1.
-    fn roll(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^= mixed >> 31;
-        f64::from(u32::try_from(mixed >> 32).unwrap()) / f64::from(u32::MAX)
-    }
-
-    /// A moment of a run. Probe, mounts and census are over in its first tenth, so the square makes
-    /// early moments likelier.
-    fn moment(&mut self, length: Duration) -> Duration {
-        let earliest = Duration::from_millis(50);
-        earliest + length.saturating_sub(earliest).mul_f64(self.roll().powi(2))
-    }
+/// A moment of a run. Probe, mounts and census are over in its first tenth, so the square makes early moments
+/// likelier.
+fn moment(dice: &mut Dice, length: Duration) -> Duration {
+    let earliest = Duration::from_millis(50);
+    earliest + length.saturating_sub(earliest).mul_f64(dice.roll().powi(2))
 }
 
 fn killed_and_untouched(image: &str) -> Result<(), Failed> {
@@ -137,7 +113,7 @@ fn killed_and_untouched(image: &str) -> Result<(), Failed> {
             .stderr(Stdio::null())
             .spawn()?;
         agents.push(child.id());
-        match kill_at(child, dice.moment(length), case.mark()) {
+        match kill_at(child, moment(&mut dice, length), case.mark()) {
             Some(cage) => {
                 killed += 1;
                 with_cage += u32::from(cage);

@@ -9,6 +9,8 @@
     reason = "every test program uses a part of it"
 )]
 
+pub mod dice;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
