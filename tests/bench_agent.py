@@ -169,8 +169,10 @@ def main():
     sequential = one_after_the_other(images, os.path.join(output, "process"))
     name = f"{len(images)} volumes at once / one after the other"
     row(name, f"{seconds:.0f} s / {sequential:.0f} s = {seconds / sequential:.2f}", "<= 1")
-    lab.configure(config, config + ".idle", ["/dev/dfagent-none"])
-    with lab.Agent(config) as agent:
+    idle_config = os.path.join(output, "idle", "dfagent.toml")
+    os.makedirs(os.path.dirname(idle_config))
+    lab.configure(idle_config, config + ".idle", ["/dev/dfagent-none"])
+    with lab.Agent(idle_config) as agent:
         idle(agent)
 
 
