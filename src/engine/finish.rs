@@ -62,6 +62,9 @@ pub(super) async fn finish(
         return Err(EngineError::Gone);
     }
     let custody = custody(engine, source, &record, listings).await?;
+    if !custody.still_present {
+        return Err(EngineError::Gone);
+    }
     let verdict = verdict(&plan.filesystems, &slices, &custody);
     let manifest = Manifest {
         schema: SCHEMA.to_owned(),

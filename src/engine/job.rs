@@ -11,6 +11,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use super::filesystem::{OpenFilesystem, system};
 use super::places::{Membership, Place, Work};
+use super::presence::or_gone;
 use super::slice::{SliceRun, stopped};
 use super::{Engine, EngineError, JobRequest, Progress, Talk, finish, now, planning};
 use crate::cage::CagedEvidence;
@@ -79,11 +80,6 @@ pub struct JobResult {
 /// How often an attached source is looked for while a job is at work.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Reads of a device that was pulled fail before the kernel takes it away; how long that may take.
-const MOMENT: Duration = Duration::from_secs(2);
-/// How often a device is looked for within that time.
-const OFTEN: Duration = Duration::from_millis(50);
-
 /// Brings a job to its end, from wherever an earlier run left it.
 ///
 /// Dropping the future ends everything that the job started; calling again goes on.
@@ -114,23 +110,6 @@ pub async fn run(
         Err(error) if is_device => Err(or_gone(error, || source.still_present()).await),
         Err(_) if !source.still_present() => Err(EngineError::Gone),
         result => result,
-    }
-}
-
-/// The error, or that the device was pulled, if that may be its cause.
-async fn or_gone(error: EngineError, is_there: impl Fn() -> bool) -> EngineError {
-    if is_there() && error.needs_operator() {
-        return error;
-    }
-    let vanished = async {
-        let mut looks = tokio::time::interval(OFTEN);
-        while is_there() {
-            looks.tick().await;
-        }
-    };
-    match tokio::time::timeout(MOMENT, vanished).await {
-        Ok(()) => EngineError::Gone,
-        Err(_) => error,
     }
 }
 
@@ -431,40 +410,4 @@ pub(super) fn sweep(folder: &JobFolder) -> Result<(), EngineError> {
         durable::remove_folder(&folder.at(name))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::cell::Cell;
-    use std::io::{Error, ErrorKind};
-
-    fn unreadable() -> EngineError {
-        EngineError::Read(Error::from(ErrorKind::UnexpectedEof))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_error_shortly_before_the_device_is_gone_comes_of_that() {
-        let looks = Cell::new(0);
-        let is_there = || {
-            looks.set(looks.get() + 1);
-            looks.get() < 20
-        };
-        let error = or_gone(unreadable(), is_there).await;
-        assert!(matches!(error, EngineError::Gone), "{error}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_error_of_a_device_that_stays_is_its_own() {
-        let error = or_gone(unreadable(), || true).await;
-        assert!(matches!(error, EngineError::Read(_)), "{error}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_wish_to_stop_is_no_sign_of_a_pulled_device() {
-        let error = or_gone(EngineError::Stopped, || true).await;
-        assert!(matches!(error, EngineError::Stopped), "{error}");
-        let error = or_gone(EngineError::Stopped, || false).await;
-        assert!(matches!(error, EngineError::Gone), "{error}");
-    }
 }

@@ -9,6 +9,7 @@ pub mod finish;
 pub mod job;
 pub mod places;
 pub mod planning;
+mod presence;
 pub mod slice;
 
 use std::path::{Path, PathBuf};

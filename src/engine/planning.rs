@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::filesystem::{FOLDER, OpenFilesystem, open_folder, open_region, path_inside, system};
-use super::{Engine, EngineError, Progress, Talk};
+use super::{Engine, EngineError, Progress, Talk, presence};
 use crate::cage::CagedEvidence;
 use crate::cage::command::inside;
 use crate::cage::task::{Task, TaskError, take_over, words};
 use crate::census::report::{CensusReport, CensusRequest};
 use crate::durable;
 use crate::evidence::loopdev::LoopDevice;
-use crate::evidence::outcome::Unread;
+use crate::evidence::outcome::{Unread, Weight};
 use crate::evidence::plan::{RawReading, Reading};
 use crate::evidence::probe::{Content, ProbeReport, Region, Table};
 use crate::evidence::source::Source;
@@ -82,8 +82,22 @@ pub async fn make_plan(
         plan.filesystems.push(record);
     }
     number(&mut plan.slices);
+    if is_pulled(source, &plan).await {
+        return Err(EngineError::Gone);
+    }
     folder.keep_plan(&plan)?;
     Ok((plan, open))
+}
+
+/// Whether the plan may be one of a device that was pulled meanwhile. It must not be kept then: it would hold for
+/// the device that comes back, too.
+async fn is_pulled(source: &Source, plan: &PlanRecord) -> bool {
+    let unread = |record: &FilesystemRecord| {
+        let unread = record.unread.as_ref();
+        unread.is_some_and(|unread| unread.weight != Weight::Harmless)
+    };
+    let in_doubt = source.is_device() && plan.filesystems.iter().any(unread);
+    !source.still_present() || in_doubt && presence::vanishes(|| source.still_present()).await
 }
 
 /// Opens the filesystems of an earlier plan again.

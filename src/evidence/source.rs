@@ -255,6 +255,12 @@ impl Source {
         self.file.as_ref()
     }
 
+    /// Whether it is a device, which can be pulled.
+    #[must_use]
+    pub const fn is_device(&self) -> bool {
+        self.device.is_some()
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

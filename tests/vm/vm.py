@@ -243,6 +243,8 @@ class Machine:
         try:
             if kind:
                 print(f"the machine's console:\n{self.console()}")
+            if kind and self.channel:
+                print(self.try_run("journalctl -b -o short-monotonic | tail -n 60")["out"])
         finally:
             self.close()
 
