@@ -183,7 +183,7 @@ impl Agent {
                 self.in_force.refused = Some(format!("failed to {why}"));
             }
         }
-        self.notifier.ready("");
+        self.notifier.ready(&self.in_words);
     }
 }
 

@@ -101,6 +101,8 @@ impl Agent {
     /// Dropping a job's task ends all its cages.
     fn abandon(&mut self, id: &str) {
         if let Some(work) = self.work.get(id) {
+            let volume = id.to_owned();
+            Event::VolumeGone { volume }.emit();
             work.task.abort();
         }
     }

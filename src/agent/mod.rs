@@ -13,13 +13,17 @@ mod snapshot;
 mod wait;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::unistd::Gid;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet};
 
+use crate::config::worker::AgentSettings;
 use crate::device::monitor::{Devices, Waker, Watcher};
 use crate::dispatch::job::HookRecord;
 use crate::dispatch::{Dispatcher, Effect, Now};
@@ -32,7 +36,7 @@ use crate::life::notify::Notifier;
 use crate::life::reload::{self, ReloadError};
 use crate::life::watchdog::{Sign, Watchdog};
 use crate::printable;
-use crate::status::access::Access;
+use crate::status::access::{self, Access};
 
 use crate::status::server::{ActionRequest, Server, SocketError};
 use crate::status::{Answer, JobResultStatus, Status, Totals};
@@ -107,6 +111,8 @@ struct Agent {
     snapshot: watch::Sender<Arc<Status>>,
     published: Instant,
     metrics_written: Option<Instant>,
+    /// What the service manager was told last.
+    in_words: String,
     changed: bool,
     notifier: Notifier,
     watchdog: Watchdog,
@@ -125,7 +131,7 @@ struct Agent {
 pub async fn run(origin: Origin) -> Result<(), AgentError> {
     let started = Instant::now();
     let settings = &origin.settings.agent;
-    durable::make_folder(&settings.jobs())?;
+    make_directory(settings)?;
     let mut signals = Signals::listen().map_err(AgentError::Signals)?;
     let Opened { ledger, jobs, .. } = Ledger::open(&settings.ledger(), &settings.jobs())?;
     let places = Places::new(origin.settings.at_once());
@@ -156,6 +162,7 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
         snapshot,
         published: started,
         metrics_written: None,
+        in_words: String::new(),
         changed: true,
         watchdog: Watchdog::new(sd_notify::watchdog_enabled()),
         notifier: Notifier,
@@ -174,8 +181,7 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
     let server = Server::start(&settings.socket, Access::of(settings), shown, asking)?;
     let mut reloads = reload::watch(&agent.in_force.watched_folders())?;
     crate::sys::give_back_memory();
-    agent.notifier.ready("");
-    agent.publish();
+    agent.notifier.ready(&agent.in_words);
     Event::AgentReady.emit();
     while !agent.is_over() {
         let deadline = agent.next_deadline();
@@ -200,6 +206,24 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
     drop(server);
     drop(watcher);
     Ok(())
+}
+
+/// Makes the agent's folder, where it is not there yet, for the group that may look: what is in it was taken
+/// from evidence.
+fn make_directory(settings: &AgentSettings) -> Result<(), FileError> {
+    let folder = &settings.directory;
+    if !folder.exists() {
+        durable::make_folder(folder)?;
+        let readers = access::group(&settings.readers).map(Gid::as_raw);
+        let limited = std::os::unix::fs::chown(folder, None, readers)
+            .and_then(|()| std::fs::set_permissions(folder, Permissions::from_mode(0o750)));
+        limited.map_err(|source| FileError::System {
+            operation: "limit who may look into",
+            path: folder.clone(),
+            source,
+        })?;
+    }
+    durable::make_folder(&settings.jobs())
 }
 
 /// This moment for the dispatcher.

@@ -78,7 +78,11 @@ impl Agent {
         let status = Arc::new(self.status());
         let now = Instant::now();
         (self.changed, self.published) = (false, now);
-        self.notifier.status(&in_words(&status));
+        let words = in_words(&status);
+        if words != self.in_words {
+            self.notifier.status(&words);
+            self.in_words = words;
+        }
         let file = &self.in_force.settings().metrics.file;
         let due = self
             .metrics_written

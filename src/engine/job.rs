@@ -113,6 +113,17 @@ pub async fn run(
     }
 }
 
+/// Waits for a place to plan in; says so where there is something to wait for.
+async fn turn_to_plan(membership: &Membership, talk: &Talk) -> Place {
+    let mut place = std::pin::pin!(membership.place(Work::Planning));
+    let at_once = tokio::time::timeout(Duration::from_millis(100), &mut place).await;
+    if let Ok(place) = at_once {
+        return place;
+    }
+    talk.tell(Progress::Stage("waiting for its turn".to_owned()));
+    place.await
+}
+
 /// Opening reads the evidence, so it is done away from the thread that watches the cages.
 async fn open(path: &Path) -> Result<Source, EngineError> {
     let path = path.to_path_buf();
@@ -151,7 +162,7 @@ async fn steps(
     let record = unless_stopped(talk, begin).await?;
     let selection = record.terms.selection.clone();
     let planning = async {
-        let _place = membership.place(Work::Planning).await;
+        let _place = turn_to_plan(&membership, talk).await;
         match folder.plan()? {
             Some(plan) => {
                 let open = planning::reopen(engine, source, &folder, &plan, talk).await?;
