@@ -111,6 +111,12 @@ impl Agent {
         let Some(job) = self.dispatcher.job(id).cloned() else {
             return;
         };
+        if self.dispatcher.is_stopping(id) {
+            // It could not be written down until now, and was asked to stop meanwhile.
+            let now = self.now();
+            let effects = self.dispatcher.ended(id, Outcome::Stopped, &now);
+            return self.carry_out(effects);
+        }
         let selection = self.in_force.selection(&job.volume.entry);
         let noted = ledger::note(&job.folder, &job);
         let error = match (selection, noted) {
@@ -197,6 +203,16 @@ impl Agent {
             };
             (id, record)
         });
+    }
+
+    /// Jobs that waited for room when the agent went down still do.
+    pub(super) fn remember_who_waits(&mut self) {
+        let reserve = self.in_force.settings().reserve_bytes();
+        for (job, ..) in self.dispatcher.jobs() {
+            if matches!(job.state, State::Waiting { .. }) {
+                self.wanted.insert(job.id.clone(), reserve);
+            }
+        }
     }
 
     /// Lets jobs that wait for room go on when there is enough.

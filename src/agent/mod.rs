@@ -26,7 +26,7 @@ use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet};
 use crate::config::worker::AgentSettings;
 use crate::device::monitor::{Devices, Waker, Watcher};
 use crate::dispatch::job::HookRecord;
-use crate::dispatch::{Dispatcher, Effect, Now};
+use crate::dispatch::{Dispatcher, Effect, Now, Outcome};
 use crate::durable::{self, FileError};
 use crate::engine::job::JobResult;
 use crate::engine::places::Places;
@@ -174,6 +174,7 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
         in_force,
     };
     agent.results = snapshot::results_of(&agent.dispatcher).await;
+    agent.remember_who_waits();
     agent.carry_out(effects);
     agent.devices(&mut devices);
     agent.publish();
@@ -384,16 +385,19 @@ impl Agent {
         (self.tasks.is_empty() && self.hooks.is_empty()) || Instant::now() >= until
     }
 
-    /// The last words: who did not stop in time is named and ended; it is interrupted in the ledger when the
-    /// agent comes back.
+    /// The last words: who did not stop in time is named and ended.
     fn end(&mut self) {
+        self.tasks.abort_all();
+        self.hooks.abort_all();
         let names: Vec<String> = self.work.keys().cloned().collect();
+        for id in &names {
+            let now = self.now();
+            let effects = self.dispatcher.ended(id, Outcome::Stopped, &now);
+            self.carry_out(effects);
+        }
         if !names.is_empty() {
             Event::LateAtStop { names }.emit();
         }
-        self.work.clear();
-        self.tasks.abort_all();
-        self.hooks.abort_all();
     }
 
     /// What follows from time alone, after anything that happened.

@@ -222,6 +222,16 @@ impl Dispatcher {
         self.entries.get(id).map(|entry| &entry.job)
     }
 
+    /// Whether a job at work was asked to stop.
+    #[must_use]
+    pub fn is_stopping(&self, id: &str) -> bool {
+        let attempt = self
+            .entries
+            .get(id)
+            .and_then(|entry| entry.attempt.as_ref());
+        attempt.is_some_and(|attempt| attempt.stopping.is_some())
+    }
+
     /// The devices that are not evidence.
     #[must_use]
     pub fn ignored(&self) -> &[Ignored] {

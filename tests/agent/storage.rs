@@ -106,6 +106,10 @@ fn low_on_room(disk: &Disk) -> Result<(), Failed> {
         "{said}"
     );
     assert!(said.contains("goes on by itself"), "{said}");
+    // An agent that comes back waits on.
+    assert!(agent.stop().0.success());
+    let agent = scene.start();
+    agent.wait_for(&id, "waiting");
     small.make_room();
     let job = agent.wait_for(&id, "done").job;
     assert_timeline_of(disk, &job.folder);
