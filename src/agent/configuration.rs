@@ -1,5 +1,6 @@
 //! The configuration in force, and reading it again: checked first, then valid for new jobs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,13 +28,28 @@ pub struct Origin {
     pub own_program: PathBuf,
 }
 
-/// What a reading came to: an engine, or a sentence.
-pub(super) type Reloaded = Result<Box<Engine>, String>;
+/// What a reading came to, or a sentence.
+pub(super) type Reloaded = Result<Box<Loaded>, String>;
+
+/// A configuration that was read and checked.
+pub(super) struct Loaded {
+    engine: Engine,
+    selections: Selections,
+}
+
+/// What is looked for. Kept, because checking a filter takes longer than a job may wait for its start.
+struct Selections {
+    /// By name of `[attach.NAME]`.
+    by_entry: BTreeMap<String, Selection>,
+    /// Where there is no such table any more.
+    plain: Selection,
+}
 
 /// The configuration in force.
 pub(super) struct InForce {
     origin: Origin,
     pub(super) engine: Arc<Engine>,
+    selections: Selections,
     places: Arc<Places>,
     /// When it was read.
     pub(super) read: String,
@@ -48,10 +64,11 @@ pub(super) struct InForce {
 
 impl InForce {
     pub(super) async fn set_up(origin: Origin, places: Arc<Places>) -> Result<Self, SetupError> {
-        let engine = engine_of(origin.settings.clone(), &places, &origin.own_program).await?;
+        let loaded = load(origin.settings.clone(), &places, &origin.own_program).await?;
         Ok(Self {
             origin,
-            engine: Arc::new(engine),
+            engine: Arc::new(loaded.engine),
+            selections: loaded.selections,
             places,
             read: engine::now(),
             refused: None,
@@ -78,10 +95,9 @@ impl InForce {
     }
 
     /// What is looked for on a volume of this `[attach.NAME]`.
-    pub(super) fn selection(&self, entry: &str) -> Result<Selection, SetupError> {
-        let settings = self.settings();
-        let filter = settings.attach.get(entry).map(|rule| rule.filter.clone());
-        select(settings, filter)
+    pub(super) fn selection(&self, entry: &str) -> &Selection {
+        let own = self.selections.by_entry.get(entry);
+        own.unwrap_or(&self.selections.plain)
     }
 
     pub(super) fn watched_folders(&self) -> Vec<PathBuf> {
@@ -122,8 +138,8 @@ impl InForce {
         let places = Arc::clone(&self.places);
         self.reading = Some(tokio::spawn(async move {
             let settings = Settings::load(only.as_deref()).map_err(|error| config(&error))?;
-            let engine = engine_of(settings, &places, &own).await;
-            engine
+            let loaded = load(settings, &places, &own).await;
+            loaded
                 .map(Box::new)
                 .map_err(|error| printable::causes(&error))
         }));
@@ -164,10 +180,12 @@ impl Agent {
     /// Takes up a new configuration, or keeps the old one and says why.
     pub(super) fn reloaded(&mut self, reloaded: Reloaded) {
         match reloaded {
-            Ok(engine) => {
+            Ok(loaded) => {
+                let Loaded { engine, selections } = *loaded;
                 self.in_force.places.resize(engine.settings.at_once());
                 let before = self.in_force.watched_folders();
-                self.in_force.engine = Arc::new(*engine);
+                self.in_force.engine = Arc::new(engine);
+                self.in_force.selections = selections;
                 let folders = self.in_force.watched_folders();
                 self.in_force.folders_changed = (folders != before).then_some(folders);
                 self.in_force.read = engine::now();
@@ -187,17 +205,21 @@ impl Agent {
     }
 }
 
-/// An engine with these settings; the filters of all attachment points are tried.
-async fn engine_of(
+/// Checks everything that these settings lead to.
+async fn load(
     settings: Settings,
     places: &Arc<Places>,
     own_program: &Path,
-) -> Result<Engine, SetupError> {
-    select(&settings, None)?;
-    for rule in settings.attach.values() {
-        select(&settings, Some(rule.filter.clone()))?;
+) -> Result<Loaded, SetupError> {
+    let plain = select(&settings, None)?;
+    let mut by_entry = BTreeMap::new();
+    for (name, rule) in &settings.attach {
+        let selection = select(&settings, Some(rule.filter.clone()))?;
+        by_entry.insert(name.clone(), selection);
     }
-    Engine::set_up(settings, Arc::clone(places), own_program).await
+    let engine = Engine::set_up(settings, Arc::clone(places), own_program).await?;
+    let selections = Selections { by_entry, plain };
+    Ok(Loaded { engine, selections })
 }
 
 fn select(settings: &Settings, filter: Option<PathBuf>) -> Result<Selection, SetupError> {

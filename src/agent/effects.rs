@@ -117,27 +117,18 @@ impl Agent {
             let effects = self.dispatcher.ended(id, Outcome::Stopped, &now);
             return self.carry_out(effects);
         }
-        let selection = self.in_force.selection(&job.volume.entry);
-        let noted = ledger::note(&job.folder, &job);
-        let error = match (selection, noted) {
-            (Ok(selection), Ok(())) => {
-                self.spawn(&job, selection);
-                crate::sys::give_back_memory();
-                return;
-            }
-            (Err(error), _) => sentence(&error),
-            (_, Err(error)) => sentence(&error),
-        };
-        let outcome = Outcome::NeedsOperator {
-            why: error,
-            help: format!("dfagent retry {id}"),
-        };
-        let now = self.now();
-        let effects = self.dispatcher.ended(id, outcome, &now);
-        self.carry_out(effects);
+        if let Err(error) = ledger::note(&job.folder, &job) {
+            let (why, help) = (sentence(&error), format!("dfagent retry {id}"));
+            let now = self.now();
+            let outcome = Outcome::NeedsOperator { why, help };
+            let effects = self.dispatcher.ended(id, outcome, &now);
+            return self.carry_out(effects);
+        }
+        self.spawn(&job);
     }
 
-    fn spawn(&mut self, job: &Job, selection: crate::job::Selection) {
+    fn spawn(&mut self, job: &Job) {
+        let selection = self.in_force.selection(&job.volume.entry).clone();
         let id = job.id.clone();
         let request = JobRequest {
             source: job.volume.node.clone(),
