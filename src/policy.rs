@@ -422,12 +422,12 @@ mod tests {
                     });
                     prop_assert!(listed, "{} of {:?}", volume.point, points);
                     prop_assert!(is_safe(&volume.id), "{}", volume.id);
-                    prop_assert_eq!(printable::line(&volume.point, 500), volume.point.clone());
+                    prop_assert_eq!(printable::line(&volume.point, usize::MAX), volume.point.clone());
                     prop_assert!(device.users.is_empty() && device.size > 0);
                 }
                 Decision::Ignored(ignored) => {
                     prop_assert!(!ignored.reason.is_empty() || device.users == [""]);
-                    prop_assert_eq!(printable::line(&ignored.reason, 500), ignored.reason);
+                    prop_assert_eq!(printable::line(&ignored.reason, usize::MAX), ignored.reason);
                 }
                 Decision::PartOfDisk => prop_assert_eq!(device.kind, "partition"),
             }
