@@ -27,7 +27,7 @@ test: setup-test ## Run every tier of tests that can run here
 
 bench: setup build ## Measure today's flow against dfagent, as ratios (EVENTS=230000 ROUNDS=3)
 	@/usr/bin/python3 -B tests/bench.py out/bench --events $(or $(EVENTS),230000) --rounds $(or $(ROUNDS),3)
-	@tests/lab/udev.sh /usr/bin/python3 -B tests/bench_agent.py out/bench-agent
+	@$(if $(filter 0,$(shell id -u)),,sudo )tests/lab/udev.sh /usr/bin/python3 -B tests/bench_agent.py out/bench-agent
 
 check: ## Formatting, lints, licences of dependencies, scripts
 	@cargo fmt --check

@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
+use nix::sys::statvfs::statvfs;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
@@ -58,12 +59,9 @@ fn system(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Fil
 /// # Errors
 /// Any of the system calls.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let temporary = path.with_file_name(name);
-    let mut file = File::create(&temporary).map_err(system("create", &temporary))?;
-    file.write_all(bytes).map_err(system("write", &temporary))?;
-    file.sync_all().map_err(system("flush", &temporary))?;
+    let temporary = temporary(path);
+    let file = File::create(&temporary).map_err(system("create", &temporary))?;
+    fill(file, &temporary, bytes)?;
     rename(&temporary, path)
 }
 
@@ -73,21 +71,30 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// # Errors
 /// Any of the system calls.
 pub fn write_public(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let temporary = path.with_file_name(name);
+    let temporary = temporary(path);
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(system("remove", &temporary)(error));
         }
         _ => {}
     }
-    let mut file = File::create_new(&temporary).map_err(system("create", &temporary))?;
-    file.write_all(bytes).map_err(system("write", &temporary))?;
+    let file = File::create_new(&temporary).map_err(system("create", &temporary))?;
     file.set_permissions(PermissionsExt::from_mode(0o644))
         .map_err(system("open to all", &temporary))?;
-    file.sync_all().map_err(system("flush", &temporary))?;
+    fill(file, &temporary, bytes)?;
     rename(&temporary, path)
+}
+
+/// The name beside a file's own under which it is written.
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+fn fill(mut file: File, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    file.write_all(bytes).map_err(system("write", path))?;
+    file.sync_all().map_err(system("flush", path))
 }
 
 /// Writes `value` as indented JSON; see [`write`].
@@ -120,6 +127,13 @@ pub fn sync_folder(path: &Path) -> Result<(), FileError> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
         .map_err(system("flush", path))
+}
+
+/// Bytes that can still be written on the file system of a folder.
+#[must_use]
+pub fn free_bytes(folder: &Path) -> Option<u64> {
+    let about = statvfs(folder).ok()?;
+    about.blocks_available().checked_mul(about.fragment_size())
 }
 
 /// Makes a folder and its parents.

@@ -220,6 +220,12 @@ impl JobFolder {
         durable::write_json(&self.at("job.json"), record)
     }
 
+    /// Whether an earlier run came to a plan.
+    #[must_use]
+    pub fn has_plan(&self) -> bool {
+        self.at("plan.json").exists()
+    }
+
     /// The plan of an earlier run, if its census was complete.
     ///
     /// # Errors

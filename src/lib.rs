@@ -7,6 +7,7 @@ pub mod agent;
 pub mod cage;
 pub mod census;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod device;

@@ -8,7 +8,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Agent;
-use crate::config::{ConfigError, FRAGMENTS, MAIN_FILE, Settings};
+use crate::clock;
+use crate::config::worker::AttachSettings;
+use crate::config::{FRAGMENTS, MAIN_FILE, Settings};
 use crate::dispatch::Rules;
 use crate::engine::places::Places;
 use crate::engine::{self, Engine, SetupError};
@@ -70,7 +72,7 @@ impl InForce {
             engine: Arc::new(loaded.engine),
             selections: loaded.selections,
             places,
-            read: engine::now(),
+            read: clock::now(),
             refused: None,
             reading: None,
             again: false,
@@ -82,12 +84,16 @@ impl InForce {
         &self.engine.settings
     }
 
+    /// Where jobs have their folders: beside the ledger, which stays open.
+    pub(super) fn jobs(&self) -> PathBuf {
+        self.origin.settings.agent.jobs()
+    }
+
     /// What new jobs are made by.
     pub(super) fn rules(&self) -> Rules {
         let settings = self.settings();
         Rules {
-            // The folder is that of the ledger, which stays open.
-            jobs: self.origin.settings.agent.jobs(),
+            jobs: self.jobs(),
             devices: settings.devices.clone(),
             attach: settings.attach.clone(),
             hooks: settings.hook.clone(),
@@ -110,19 +116,18 @@ impl InForce {
         };
         let settings = self.settings();
         folders.push(settings.filter.directory.clone());
-        for rule in settings.attach.values() {
-            let filter = &rule.filter;
+        let filters = settings
+            .attach
+            .values()
+            .flat_map(AttachSettings::own_filter);
+        folders.extend(filters.filter_map(|filter| {
             let folder = if filter.is_file() {
-                filter.parent()
+                filter.parent()?
             } else {
-                Some(filter.as_path())
+                filter.as_path()
             };
-            folders.extend(
-                folder
-                    .filter(|one| one.is_absolute())
-                    .map(Path::to_path_buf),
-            );
-        }
+            folder.is_absolute().then(|| folder.to_path_buf())
+        }));
         folders.sort();
         folders.dedup();
         folders
@@ -137,7 +142,8 @@ impl InForce {
         let (only, own) = (self.origin.only.clone(), self.origin.own_program.clone());
         let places = Arc::clone(&self.places);
         self.reading = Some(tokio::spawn(async move {
-            let settings = Settings::load(only.as_deref()).map_err(|error| config(&error))?;
+            let settings =
+                Settings::load(only.as_deref()).map_err(|error| printable::causes(&error))?;
             let loaded = load(settings, &places, &own).await;
             loaded
                 .map(Box::new)
@@ -188,7 +194,7 @@ impl Agent {
                 self.in_force.selections = selections;
                 let folders = self.in_force.watched_folders();
                 self.in_force.folders_changed = (folders != before).then_some(folders);
-                self.in_force.read = engine::now();
+                self.in_force.read = clock::now();
                 self.in_force.refused = None;
                 self.dispatcher.set_rules(self.in_force.rules());
                 crate::sys::give_back_memory();
@@ -211,25 +217,13 @@ async fn load(
     places: &Arc<Places>,
     own_program: &Path,
 ) -> Result<Loaded, SetupError> {
-    let plain = select(&settings, None)?;
+    let plain = engine::select(&settings, None, &[])?;
     let mut by_entry = BTreeMap::new();
     for (name, rule) in &settings.attach {
-        let selection = select(&settings, Some(rule.filter.clone()))?;
+        let selection = engine::select(&settings, None, rule.own_filter())?;
         by_entry.insert(name.clone(), selection);
     }
     let engine = Engine::set_up(settings, Arc::clone(places), own_program).await?;
     let selections = Selections { by_entry, plain };
     Ok(Loaded { engine, selections })
-}
-
-fn select(settings: &Settings, filter: Option<PathBuf>) -> Result<Selection, SetupError> {
-    let given: Vec<PathBuf> = filter
-        .into_iter()
-        .filter(|path| !path.as_os_str().is_empty())
-        .collect();
-    engine::select(settings, None, &given)
-}
-
-fn config(error: &ConfigError) -> String {
-    printable::causes(error)
 }

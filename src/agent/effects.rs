@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::progress::Tracker;
-use super::{Agent, Told, Work, aside, sentence};
+use super::{Agent, Work, aside, sentence};
 use crate::dispatch::job::{Job, State};
 use crate::dispatch::{Effect, Outcome};
 use crate::durable;
-use crate::engine::slice::free_bytes;
-use crate::engine::{JobRequest, Progress, Talk, job};
+use crate::engine::{JobRequest, Talk, job};
 use crate::hooks::{self, HookFacts};
 use crate::ledger;
 use crate::telemetry::events::Event;
@@ -145,8 +144,10 @@ impl Agent {
             keep_begun_selection: true,
         };
         let (stop, stopped) = watch::channel(false);
+        let (told, teller) = (self.told.clone(), id.clone());
         let talk = Talk {
-            progress: told_by(&id, self.told.clone()),
+            // Nobody listens any more when the agent ends.
+            listener: Arc::new(move |progress| drop(told.send((teller.clone(), progress)))),
             stop: stopped,
         };
         let engine = Arc::clone(&self.in_force.engine);
@@ -212,7 +213,7 @@ impl Agent {
             return;
         }
         self.room_looked = Instant::now();
-        let free = free_bytes(&self.in_force.rules().jobs).unwrap_or(u64::MAX);
+        let free = durable::free_bytes(&self.in_force.jobs()).unwrap_or(u64::MAX);
         let ready: Vec<String> = self
             .wanted
             .iter()
@@ -251,20 +252,6 @@ impl Agent {
         .flatten()
         .min()
     }
-}
-
-/// A channel for one job's progress that leads into the common one.
-fn told_by(id: &str, all: mpsc::UnboundedSender<Told>) -> mpsc::UnboundedSender<Progress> {
-    let (progress, mut heard) = mpsc::unbounded_channel();
-    let id = id.to_owned();
-    tokio::spawn(async move {
-        while let Some(progress) = heard.recv().await {
-            if all.send((id.clone(), progress)).is_err() {
-                break;
-            }
-        }
-    });
-    progress
 }
 
 /// Tells the log what a job came to.

@@ -23,6 +23,7 @@ use nix::unistd::Gid;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet};
 
+use crate::clock;
 use crate::config::worker::AgentSettings;
 use crate::device::monitor::{Devices, Waker, Watcher};
 use crate::dispatch::job::HookRecord;
@@ -30,7 +31,7 @@ use crate::dispatch::{Dispatcher, Effect, Now, Outcome};
 use crate::durable::{self, FileError};
 use crate::engine::job::JobResult;
 use crate::engine::places::Places;
-use crate::engine::{self, EngineError, Progress, SetupError};
+use crate::engine::{EngineError, Progress, SetupError};
 use crate::ledger::{Ledger, LedgerError, Opened};
 use crate::life::notify::Notifier;
 use crate::life::reload::{self, ReloadError};
@@ -118,6 +119,8 @@ struct Agent {
     watchdog: Watchdog,
     waker: Waker,
     stop_until: Option<Instant>,
+    /// Whether the thread that watches devices has ended by itself.
+    blind: bool,
     idle_since: Option<Instant>,
     /// Whether a job was at work since the agent was started.
     had_work: bool,
@@ -127,7 +130,7 @@ struct Agent {
 /// Runs until it is told to stop.
 ///
 /// # Errors
-/// It cannot begin; once it runs, nothing ends it but a signal.
+/// It cannot begin; once it runs, only a signal ends it, or a fault in what it stands on.
 pub async fn run(origin: Origin) -> Result<(), AgentError> {
     let started = Instant::now();
     let settings = &origin.settings.agent;
@@ -168,6 +171,7 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
         notifier: Notifier,
         waker: watcher.waker(),
         stop_until: None,
+        blind: false,
         idle_since: None,
         had_work: false,
         powering_off: None,
@@ -198,15 +202,15 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
             reloaded = agent.in_force.reloaded() => Happening::Reloaded(reloaded),
             () = wait::until(deadline) => Happening::Time,
         };
-        agent.take(happening, &mut devices);
         agent.catch_up(&mut heard);
+        agent.take(happening, &mut devices);
         agent.settle();
         agent.watch_anew(&mut reloads);
     }
-    agent.end();
+    let ended = agent.end();
     drop(server);
     drop(watcher);
-    Ok(())
+    ended
 }
 
 /// Makes the agent's folder, where it is not there yet, for the group that may look: what is in it was taken
@@ -230,13 +234,14 @@ fn make_directory(settings: &AgentSettings) -> Result<(), FileError> {
 /// This moment for the dispatcher.
 fn now_since(started: Instant) -> Now {
     Now {
-        wall: engine::now(),
+        wall: clock::now(),
         running: started.elapsed(),
     }
 }
 
 impl Agent {
-    /// Takes all progress that is waiting, so that a snapshot is made once for it.
+    /// Takes all progress that is waiting: a snapshot is made once for it, and what a job told last counts
+    /// before its end.
     fn catch_up(&mut self, heard: &mut mpsc::UnboundedReceiver<Told>) {
         while let Ok(told) = heard.try_recv() {
             self.heard(told);
@@ -250,6 +255,10 @@ impl Agent {
     fn take(&mut self, happening: Happening, devices: &mut Devices) {
         match happening {
             Happening::Devices => self.devices(devices),
+            Happening::Blind => {
+                self.blind = true;
+                self.stop_until = Some(Instant::now());
+            }
             Happening::Told(told) => self.heard(told),
             Happening::Ended(task, result) => self.ended(task, &result),
             Happening::Hook(id, record) => {
@@ -272,7 +281,6 @@ impl Agent {
             }
             Happening::Reloaded(done) => self.reloaded(done),
             Happening::Time => {}
-            Happening::Nothing => return,
         }
         self.changed = true;
     }
@@ -385,8 +393,9 @@ impl Agent {
         (self.tasks.is_empty() && self.hooks.is_empty()) || Instant::now() >= until
     }
 
-    /// The last words: who did not stop in time is named and ended.
-    fn end(&mut self) {
+    /// The last words: who did not stop in time is named and ended. An agent that sees no devices any more has
+    /// failed, so that the service manager starts it anew.
+    fn end(&mut self) -> Result<(), AgentError> {
         self.tasks.abort_all();
         self.hooks.abort_all();
         let names: Vec<String> = self.work.keys().cloned().collect();
@@ -398,6 +407,11 @@ impl Agent {
         if !names.is_empty() {
             Event::LateAtStop { names }.emit();
         }
+        if self.blind {
+            let why = std::io::Error::other("the thread for it has ended");
+            return Err(AgentError::Devices(why));
+        }
+        Ok(())
     }
 
     /// What follows from time alone, after anything that happened.

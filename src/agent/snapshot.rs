@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Agent, outcome};
+use crate::clock;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::job::{Job, State};
 use crate::durable;
-use crate::engine;
-use crate::engine::slice::free_bytes;
 use crate::manifest::Manifest;
 use crate::metrics;
 use crate::plaso::verdict::Level;
@@ -44,7 +43,7 @@ pub(super) fn empty() -> Status {
             configured: None,
             refused_configuration: None,
             power_off_at: None,
-            at: engine::now(),
+            at: clock::now(),
             totals: Totals::default(),
         },
         jobs: Vec::new(),
@@ -111,7 +110,7 @@ impl Agent {
             since: Some(self.since.clone()),
             state: if stopping { "stopping" } else { "running" }.to_owned(),
             places: settings.at_once(),
-            free_bytes: free_bytes(&self.in_force.rules().jobs),
+            free_bytes: durable::free_bytes(&self.in_force.jobs()),
             reserve_bytes: settings.reserve_bytes(),
             configured: Some(self.in_force.read.clone()),
             refused_configuration: self.in_force.refused.clone(),

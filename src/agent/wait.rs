@@ -22,6 +22,8 @@ pub(super) type TaskResult = Result<Result<JobResult, EngineError>, JoinError>;
 pub(super) enum Happening {
     /// There is a new list of devices.
     Devices,
+    /// There will be no more lists of devices.
+    Blind,
     /// A job tells of its progress.
     Told(Told),
     /// A job's task ended.
@@ -38,14 +40,11 @@ pub(super) enum Happening {
     Reloaded(Reloaded),
     /// A time was reached.
     Time,
-    /// Nothing that matters.
-    Nothing,
 }
 
 impl Happening {
-    /// The thread that watches devices only ends with the agent.
     pub(super) fn devices(changed: Result<(), RecvError>) -> Self {
-        changed.map_or(Self::Nothing, |()| Self::Devices)
+        changed.map_or(Self::Blind, |()| Self::Devices)
     }
 
     pub(super) fn ended(ended: Result<(Id, Result<JobResult, EngineError>), JoinError>) -> Self {

@@ -68,7 +68,9 @@ async fn process(args: &ProcessArgs, settings: Settings, output: PathBuf) -> any
     let (stop_now, stop) = watch::channel(false);
     let shown = tokio::spawn(progress::show(heard, args.json));
     let signals = tokio::spawn(listen(stop_now));
-    let result = job::run(Arc::new(engine), &request, Talk { progress, stop }).await;
+    // Nobody listening any more is fine.
+    let listener = Arc::new(move |told| drop(progress.send(told)));
+    let result = job::run(Arc::new(engine), &request, Talk { listener, stop }).await;
     signals.abort();
     drop(shown.await);
     let result = result?;

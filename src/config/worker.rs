@@ -81,6 +81,18 @@ pub struct AttachSettings {
     pub priority: i64,
 }
 
+impl AttachSettings {
+    /// The filter of its own, if it has one.
+    #[must_use]
+    pub fn own_filter(&self) -> &[PathBuf] {
+        if self.filter.as_os_str().is_empty() {
+            &[]
+        } else {
+            std::slice::from_ref(&self.filter)
+        }
+    }
+}
+
 /// `[hook.NAME]`: a program that is run when a job has ended.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]

@@ -30,8 +30,8 @@ impl Dispatcher {
         effects
     }
 
-    /// Ours by identity, and the rest with reasons, but for the loops that a volume is read by. Of two devices with one identity the one that is known
-    /// already is taken, else the one that was attached first.
+    /// Ours by identity, and the rest with reasons, but for the loops that a volume is read by. Of two devices
+    /// with one identity the one that is known already is taken, else the one that was attached first.
     fn sort_out(&self, devices: &[DeviceSnapshot]) -> (BTreeMap<String, Volume>, Vec<Ignored>) {
         let (mut volumes, mut ignored) = (BTreeMap::<String, Volume>::new(), Vec::new());
         for device in devices {

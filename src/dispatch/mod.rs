@@ -139,6 +139,11 @@ impl Entry {
         self.job.crashes > 0
     }
 
+    fn is_stopping(&self) -> bool {
+        let attempt = self.attempt.as_ref();
+        attempt.is_some_and(|attempt| attempt.stopping.is_some())
+    }
+
     fn on_probation(&self, now: &Now) -> bool {
         let attempt = self.attempt.as_ref();
         self.is_suspect() && attempt.is_some_and(|a| now.running < a.since + PROBATION)
@@ -209,11 +214,9 @@ impl Dispatcher {
 
     /// The jobs, whether their volume is attached, and whether they are being stopped.
     pub fn jobs(&self) -> impl Iterator<Item = (&Job, bool, bool)> {
-        self.entries.values().map(|entry| {
-            let attempt = entry.attempt.as_ref();
-            let stopping = attempt.is_some_and(|attempt| attempt.stopping.is_some());
-            (&entry.job, entry.present.is_some(), stopping)
-        })
+        self.entries
+            .values()
+            .map(|entry| (&entry.job, entry.present.is_some(), entry.is_stopping()))
     }
 
     /// A job.
@@ -225,26 +228,13 @@ impl Dispatcher {
     /// Whether a job at work was asked to stop.
     #[must_use]
     pub fn is_stopping(&self, id: &str) -> bool {
-        let attempt = self
-            .entries
-            .get(id)
-            .and_then(|entry| entry.attempt.as_ref());
-        attempt.is_some_and(|attempt| attempt.stopping.is_some())
+        self.entries.get(id).is_some_and(Entry::is_stopping)
     }
 
     /// The devices that are not evidence.
     #[must_use]
     pub fn ignored(&self) -> &[Ignored] {
         &self.ignored
-    }
-
-    /// The jobs that are at work.
-    pub fn at_work(&self) -> impl Iterator<Item = &str> {
-        let with_attempt = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.attempt.is_some());
-        with_attempt.map(|(id, _)| id.as_str())
     }
 
     /// Whether nothing is left that would be done by itself.
@@ -446,7 +436,9 @@ fn after(outcome: Outcome, stopping: Option<Why>) -> (State, String) {
     match (outcome, stopping) {
         (Outcome::Done(verdict), _) => (State::Done { verdict }, format!("done: {verdict}")),
         (_, Some(Why::Cancelled)) => (State::Cancelled, "cancelled".to_owned()),
-        (Outcome::Stopped, Some(Why::Released)) => (State::Released, "released".to_owned()),
+        (Outcome::Stopped | Outcome::Waits(_), Some(Why::Released)) => {
+            (State::Released, "released".to_owned())
+        }
         (Outcome::Gone, _) | (_, Some(Why::Gone)) => {
             let why = "the volume was detached while it was read".to_owned();
             (State::Interrupted { why: why.clone() }, why)

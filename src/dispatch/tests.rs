@@ -295,8 +295,8 @@ impl World {
 
     /// What holds at every moment.
     fn check(&self) {
-        let at_work: BTreeSet<String> = self.dispatcher.at_work().map(str::to_owned).collect();
-        assert_eq!(at_work, self.at_work);
+        let at_work = self.dispatcher.ids(|entry| entry.attempt.is_some());
+        assert_eq!(BTreeSet::from_iter(at_work), self.at_work);
         for (job, ..) in self.dispatcher.jobs() {
             let kept = &self.kept[&job.id];
             assert_eq!(kept.state, job.state, "the ledger knows every state");
@@ -488,4 +488,12 @@ fn an_unknown_job_is_refused_with_the_jobs_there_are() {
         refused.to_string(),
         r"find the job vol\u{1b}-x: there are vol-00000000000000000"
     );
+}
+
+#[test]
+fn a_release_holds_though_the_job_ran_out_of_room() {
+    let mut world = attached(&[0]);
+    world.act(&id(0), 3);
+    world.ended(&id(0), 3);
+    assert_eq!(state(&world, 0), State::Released);
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::filesystem::OpenFilesystem;
 use super::job::{fingerprint_of, sweep};
-use super::slice::free_bytes;
-use super::{Engine, EngineError, Progress, Talk, now, planning};
+use super::{Engine, EngineError, Progress, Talk, planning};
+use crate::clock::now;
 use crate::delivery::local;
 use crate::durable;
 use crate::evidence::fingerprint;
@@ -44,7 +44,7 @@ pub(super) async fn finish(
         "joining the slices into one timeline".to_owned(),
     ));
     let wanted = engine.settings.reserve_bytes() + local::timeline_bytes(folder, &slices);
-    if let Some(free) = free_bytes(folder.path()).filter(|free| *free < wanted) {
+    if let Some(free) = durable::free_bytes(folder.path()).filter(|free| *free < wanted) {
         let (free_mib, reserve_mib) = (free >> 20, wanted >> 20);
         return Err(EngineError::WorkFull {
             free_mib,

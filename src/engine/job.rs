@@ -13,8 +13,9 @@ use super::filesystem::{OpenFilesystem, system};
 use super::places::{Membership, Place, Work};
 use super::presence::or_gone;
 use super::slice::{SliceRun, stopped};
-use super::{Engine, EngineError, JobRequest, Progress, Talk, finish, now, planning};
+use super::{Engine, EngineError, JobRequest, Progress, Talk, finish, planning};
 use crate::cage::CagedEvidence;
+use crate::clock::now;
 use crate::durable;
 use crate::evidence::fingerprint::{self, Fingerprint};
 use crate::evidence::plan::Reading;
@@ -237,7 +238,7 @@ async fn begin(
         folder.keep_record(&record)?;
         return Ok(record);
     };
-    if request.keep_begun_selection && folder.plan()?.is_none() {
+    if request.keep_begun_selection && !folder.has_plan() {
         // Nothing was made of the earlier terms.
         record.terms = engine.terms(&request.selection);
     }

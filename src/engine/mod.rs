@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use places::Places;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::cage::task::TaskError;
 use crate::cage::{Cage, CageError};
@@ -120,18 +120,18 @@ pub enum Progress {
 }
 
 /// Where progress is told, and from where a stop comes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Talk {
-    /// Progress goes here.
-    pub progress: mpsc::UnboundedSender<Progress>,
+    /// Hears the progress; must not wait.
+    pub listener: Arc<dyn Fn(Progress) + Send + Sync>,
     /// True once somebody wants the job to stop in order.
     pub stop: watch::Receiver<bool>,
 }
 
 impl Talk {
-    /// Tells; nobody listening is fine.
+    /// Tells.
     pub fn tell(&self, progress: Progress) {
-        drop(self.progress.send(progress));
+        (self.listener)(progress);
     }
 }
 
@@ -301,12 +301,4 @@ pub fn select(
         None => settings.plaso.parsers.clone(),
     };
     Ok(Selection { filters, parsers })
-}
-
-/// The present, as RFC 3339 in UTC with whole seconds.
-#[must_use]
-pub fn now() -> String {
-    jiff::Timestamp::now()
-        .round(jiff::Unit::Second)
-        .map_or_else(|_| String::new(), |now| now.to_string())
 }

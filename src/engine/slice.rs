@@ -3,20 +3,19 @@
 //! An extraction that hangs on a file is stopped and done again without that file; one that is broken off
 //! for any other reason leaves only a folder that nobody looks at again.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-use nix::sys::statvfs::statvfs;
 
 use super::filesystem::system;
 use super::job::JobContext;
-use super::{EngineError, Progress, now};
+use super::{EngineError, Progress};
 use crate::cage::command::inside;
 use crate::cage::task::{take_over, words};
 use crate::cage::{CageRequest, Caged, CagedEvidence, Ended};
 use crate::census::filter::exact_path;
 use crate::census::plan::filter_file;
 use crate::census::report::SlicePatterns;
+use crate::clock::now;
 use crate::durable;
 use crate::evidence::plan::Reading;
 use crate::job::{DOCUMENTS, PlannedSlice};
@@ -235,7 +234,7 @@ impl<'a> SliceRun<'a> {
     /// Ends the run before the disk is full: Plaso would hang there.
     fn watch_space(&self, caged: &mut Caged) -> Result<(), EngineError> {
         let reserve = self.job.engine.settings.reserve_bytes();
-        match free_bytes(self.job.folder.path()) {
+        match durable::free_bytes(self.job.folder.path()) {
             Some(free) if free < reserve => {
                 caged.kill();
                 let (free_mib, reserve_mib) = (free >> 20, reserve >> 20);
@@ -467,11 +466,4 @@ pub(super) async fn stopped(stop: &mut tokio::sync::watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
     }
-}
-
-/// Bytes that can still be written on the file system of a folder.
-#[must_use]
-pub fn free_bytes(folder: &Path) -> Option<u64> {
-    let about = statvfs(folder).ok()?;
-    about.blocks_available().checked_mul(about.fragment_size())
 }

@@ -15,9 +15,9 @@ use std::time::Duration;
 use nix::fcntl::{Flock, FlockArg};
 use rusqlite::{Connection, OpenFlags, params};
 
+use crate::clock::now;
 use crate::dispatch::job::Job;
 use crate::durable::{self, FileError};
-use crate::engine::now;
 use crate::printable;
 use crate::telemetry::events::Event;
 

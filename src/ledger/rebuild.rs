@@ -58,7 +58,7 @@ pub fn note(folder: &Path, job: &Job) -> Result<(), FileError> {
 
 /// Renames a damaged ledger, and its journal, which belongs to it; the new name.
 pub(super) fn set_aside(path: &Path) -> Result<PathBuf, LedgerError> {
-    let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+    let stamp = crate::clock::moment().strftime("%Y%m%dT%H%M%SZ");
     let name = format!(".damaged-{stamp}");
     let mut aside = beside(path, &name);
     let mut count = 1;

@@ -48,7 +48,7 @@ pub fn decide(
 #[must_use]
 pub fn in_words(at: Instant, now: Instant) -> Option<String> {
     let left = jiff::SignedDuration::try_from(at.saturating_duration_since(now)).ok()?;
-    let moment = jiff::Timestamp::now().checked_add(left).ok()?;
+    let moment = crate::clock::moment().checked_add(left).ok()?;
     Some(moment.round(jiff::Unit::Second).ok()?.to_string())
 }
 

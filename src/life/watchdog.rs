@@ -51,28 +51,14 @@ impl Watchdog {
     /// Whether it is to be fed now: there was a sign since it was fed last, a quarter of its patience ago.
     #[must_use]
     pub fn due(&self, now: Instant) -> bool {
-        self.sign
-            && self
-                .next()
-                .is_some_and(|next| next.is_none_or(|at| at <= now))
+        let hungry = |quarter| self.fed.is_none_or(|fed| fed + quarter <= now);
+        self.sign && self.quarter.is_some_and(hungry)
     }
 
     /// It was fed.
     pub const fn fed(&mut self, now: Instant) {
         self.sign = false;
         self.fed = Some(now);
-    }
-
-    /// When to ask again, at the earliest; none where there is no watchdog, or at once.
-    #[must_use]
-    pub fn ask_at(&self) -> Option<Instant> {
-        self.next().flatten()
-    }
-
-    /// None: there is no watchdog. Nothing within: at once.
-    fn next(&self) -> Option<Option<Instant>> {
-        let quarter = self.quarter?;
-        Some(self.fed.map(|fed| fed + quarter))
     }
 }
 
@@ -122,7 +108,6 @@ mod tests {
         dog.progress(Sign::Engine);
         assert!(!dog.due(start + LIMIT / 4 - Duration::from_millis(1)));
         assert!(dog.due(start + LIMIT / 4));
-        assert_eq!(dog.ask_at(), Some(start + LIMIT / 4));
         dog.fed(start + LIMIT / 4);
         assert!(!dog.due(start + LIMIT));
     }
@@ -141,6 +126,5 @@ mod tests {
         let mut dog = Watchdog::new(None);
         dog.progress(Sign::Reconcile);
         assert!(!dog.due(Instant::now()));
-        assert_eq!(dog.ask_at(), None);
     }
 }

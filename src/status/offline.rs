@@ -1,8 +1,8 @@
 //! How things stand when nobody answers: what the ledger says. Reads only, and never starts anything.
 
+use crate::clock;
 use crate::config::Settings;
-use crate::engine;
-use crate::engine::slice::free_bytes;
+use crate::durable::free_bytes;
 use crate::ledger::{self, LedgerError};
 
 use super::{AgentStatus, JobStatus, SCHEMA, Status, Totals, attention};
@@ -25,7 +25,7 @@ pub fn from_ledger(settings: &Settings) -> Result<Status, LedgerError> {
         configured: None,
         refused_configuration: None,
         power_off_at: None,
-        at: engine::now(),
+        at: clock::now(),
         totals: Totals::default(),
     };
     let mut status = Status {

@@ -16,7 +16,7 @@ use crate::cage::run::bubblewrap_path;
 use crate::cage::task::Task;
 use crate::census::filter::CollectionFilter;
 use crate::config::{Settings, filters};
-use crate::engine::slice::free_bytes;
+use crate::durable::free_bytes;
 use crate::evidence::plan::{Reading, mount_plan};
 use crate::plaso::install::Plaso;
 use crate::printable::causes;
@@ -316,7 +316,7 @@ async fn plaso(settings: &Settings) -> Vec<Line> {
         versions.plaso, versions.python
     );
     let today = jiff::tz::Offset::UTC
-        .to_datetime(jiff::Timestamp::now())
+        .to_datetime(crate::clock::moment())
         .date();
     let age = plaso.age_days(today).unwrap_or(0);
     let release = if age > OLD_DAYS {

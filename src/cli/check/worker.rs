@@ -23,9 +23,7 @@ pub(super) fn lines(settings: &Settings) -> Vec<Line> {
 /// Which attachment points are evidence, and whether their filters can be read.
 fn attach(settings: &Settings) -> Line {
     for (name, rule) in &settings.attach {
-        let given = Some(rule.filter.clone()).filter(|path| !path.as_os_str().is_empty());
-        let given: Vec<_> = given.into_iter().collect();
-        if let Err(error) = engine::select(settings, None, &given) {
+        if let Err(error) = engine::select(settings, None, rule.own_filter()) {
             let found = format!("[attach.{name}]: failed to {}", causes(&error));
             return bad("attach", State::Missing, found, "mend its filter");
         }
