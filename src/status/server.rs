@@ -248,7 +248,7 @@ impl Shared {
         made
     }
 
-    /// Asks the main loop, and keeps a record of who wanted what.
+    /// Asks the main loop, and keeps a record of who was refused what.
     async fn act(&self, action: Action, job: String, person: &Person) -> Answer {
         let shown = printable::line(&job, LONGEST_NAME);
         let answer = if !person.act {
@@ -258,12 +258,10 @@ impl Shared {
         } else {
             self.pass_on(action, job, person.name.clone()).await
         };
-        let who = &person.name;
-        match &answer {
-            Answer::Refused { why } => {
-                tracing::warn!(who, ?action, job = shown, why, "refused an action");
-            }
-            _ => tracing::info!(who, ?action, job = shown, "did as was asked"),
+        // What is done the agent says itself.
+        if let Answer::Refused { why } = &answer {
+            let who = &person.name;
+            tracing::warn!(who, ?action, job = shown, why, "refused an action");
         }
         answer
     }
