@@ -13,7 +13,6 @@ from fat import Fat16
 from image import SECTOR, blank, copy_sparse, patch, peek, run
 
 MIB = 1 << 20
-UUID_EXT4 = "0e7a4c1e-5d0b-4b7e-9a55-3f6f0d9a1c01"
 UUID_XFS = "0e7a4c1e-5d0b-4b7e-9a55-3f6f0d9a1c02"
 EXT4_SUPERBLOCK, EXT4_CHECKSUM = 1024, 1024 + 0x3FC
 FAT16_DIRTY, SECOND_FAT_ENTRY_CLEAN = 0x25, 0x80
@@ -25,6 +24,9 @@ def makers(make_state):
 
     def ext4(path):
         make_state(path, "ext4", "ext4", "clean")
+
+    def same_ext4(path):
+        make_state(path, "ext4", "ext4-same-uuid", "clean")
 
     def xfs(path):
         make_state(path, "xfs", "xfs", "clean")
@@ -55,8 +57,8 @@ def makers(make_state):
         "gpt-damaged": lambda path: make_gpt_damaged(path, ext4, xfs),
         "mbr-two": lambda path: make_mbr_two(path, ext4, ext3),
         "mbr-vfat": make_mbr_vfat,
-        "same-uuid-a": lambda path: make_same_ext4(path, ext4),
-        "same-uuid-b": lambda path: make_same_ext4(path, ext4),
+        "same-uuid-a": same_ext4,
+        "same-uuid-b": same_ext4,
         "same-uuid-xfs-a": lambda path: make_same_xfs(path, xfs),
         "same-uuid-xfs-b": lambda path: make_same_xfs(path, xfs),
     }
@@ -269,11 +271,6 @@ def place(path, make, at):
 
 
 # Copies of one disk.
-
-
-def make_same_ext4(path, ext4):
-    ext4(path)
-    run("tune2fs", "-f", "-U", UUID_EXT4, path)
 
 
 def make_same_xfs(path, xfs):
