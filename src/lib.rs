@@ -29,3 +29,4 @@ pub mod report;
 pub mod status;
 pub mod sys;
 pub mod telemetry;
+pub mod timesketch;

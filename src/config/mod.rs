@@ -3,6 +3,7 @@
 //! The commented file `packaging/etc/dfagent/dfagent.toml` is the documentation of every key and is compared
 //! with the defaults here by a test.
 
+pub mod delivery;
 pub mod filters;
 pub mod worker;
 
@@ -54,6 +55,12 @@ pub struct Settings {
     pub metrics: worker::MetricsSettings,
     /// Switching the machine off.
     pub power: worker::PowerSettings,
+    /// Bringing events to a server.
+    pub delivery: delivery::DeliverySettings,
+    /// The server.
+    pub timesketch: delivery::TimesketchSettings,
+    /// What it searches in.
+    pub opensearch: delivery::OpensearchSettings,
 }
 
 /// `[evidence]`
@@ -310,6 +317,7 @@ impl Settings {
                 format!("{name:?} is no name of a parser or plugin"),
             );
         }
+        delivery::check(&self.delivery, &self.timesketch)?;
         worker::check(&self.attach, &self.hook)
     }
 
