@@ -35,8 +35,8 @@ pub enum FileError {
         /// Where it goes wrong.
         source: serde_json::Error,
     },
-    /// The cage left something that is not a plain file of a sane size.
-    #[error("accept {} from the cage: {reason}", path.display())]
+    /// Somebody left something that is not a plain file of a sane size, or not of this release.
+    #[error("accept {}: {reason}", path.display())]
     Refused {
         /// The file.
         path: PathBuf,

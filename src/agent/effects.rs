@@ -142,6 +142,7 @@ impl Agent {
             priority: job.priority,
             selection,
             keep_begun_selection: true,
+            outbox: None,
         };
         let (stop, stopped) = watch::channel(false);
         let (told, teller) = (self.told.clone(), id.clone());

@@ -63,6 +63,7 @@ async fn process(args: &ProcessArgs, settings: Settings, output: PathBuf) -> any
         priority: 0,
         selection,
         keep_begun_selection: false,
+        outbox: None,
     };
     let (progress, heard) = mpsc::unbounded_channel();
     let (stop_now, stop) = watch::channel(false);

@@ -1,3 +1,10 @@
-//! Bringing events to the analyst. `local`: files in the job's folder.
+//! Bringing events to the analyst. `local`: files in the job's folder. `upload`: storage files to Timesketch, by way
+//! of the outbox, until exactly the exported events are found there.
+//!
+//! What touches evidence has no network, and what has the network and the secrets sees no evidence: they share the
+//! two folders of [`outbox`], [`order`] in one direction, [`receipt`] in the other.
 
 pub mod local;
+pub mod order;
+pub mod outbox;
+pub mod receipt;

@@ -22,6 +22,7 @@ use crate::cage::task::TaskError;
 use crate::cage::{Cage, CageError};
 use crate::census::filter::{CollectionFilter, FilterError};
 use crate::config::{ConfigError, Settings, filters};
+use crate::delivery::outbox::Outbox;
 use crate::durable::FileError;
 use crate::evidence::source::SourceError;
 use crate::job::{JobError, Selection, Terms};
@@ -61,6 +62,8 @@ pub struct JobRequest {
     pub selection: Selection,
     /// Whether a job that was begun with another selection goes on with that one, or is refused.
     pub keep_begun_selection: bool,
+    /// Where finished slices are handed over to delivery; none: the events stay in the job's folder.
+    pub outbox: Option<Outbox>,
 }
 
 /// What happens, for whoever shows it.

@@ -1,0 +1,343 @@
+//! Where agent and delivery meet: two folders. In `outbox/JOB/` the agent puts the order and, by rename, a folder for
+//! each finished slice; in `receipts/` delivery writes what became of them. Neither waits for the other, and either
+//! may be killed at any time.
+//!
+//! A storage file is handed over as a second name (hard link) of the one in the job's folder: it takes no space, and
+//! what delivery does cannot touch the first.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::User;
+
+use super::order::{self, HandedSlice, Order};
+use super::receipt::{self, Receipt, Standing};
+use crate::durable::{self, FileError};
+use crate::plaso::command::STORAGE;
+
+/// Sizes beyond which a file is not what it should be.
+const MOST: u64 = 4 * 1024 * 1024;
+
+/// Where the account is not known, its folders belong to this number, which nobody has.
+const FALLBACK: u32 = 60907;
+
+const ORDER: &str = "order.json";
+const SLICE: &str = "slice.json";
+const STANDING: &str = "delivery.standing";
+
+/// The user and group of delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+impl Account {
+    /// The account by its name, or an unused number where there is no such account.
+    #[must_use]
+    pub fn named(user: &str) -> Self {
+        let known = User::from_name(user).ok().flatten();
+        known.map_or(
+            Self {
+                uid: FALLBACK,
+                gid: FALLBACK,
+            },
+            |user| Self {
+                uid: user.uid.as_raw(),
+                gid: user.gid.as_raw(),
+            },
+        )
+    }
+}
+
+/// The meeting place.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    outbox: PathBuf,
+    receipts: PathBuf,
+    /// Delivery's account, if it is another than ours.
+    account: Option<Account>,
+}
+
+impl Outbox {
+    /// The meeting place in this folder. With an account, what is handed over may be read by its group.
+    #[must_use]
+    pub fn at(folder: &Path, account: Option<Account>) -> Self {
+        Self {
+            outbox: folder.join("outbox"),
+            receipts: folder.join("receipts"),
+            account,
+        }
+    }
+
+    /// Makes both folders.
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub fn make(&self) -> Result<(), FileError> {
+        durable::make_folder(&self.outbox)?;
+        durable::make_folder(&self.receipts)?;
+        self.open_to_delivery(&self.outbox, 0o750)?;
+        if let Some(account) = self.account {
+            let given =
+                chown(&self.receipts, Some(account.uid), Some(account.gid)).and_then(|()| {
+                    fs::set_permissions(&self.receipts, PermissionsExt::from_mode(0o755))
+                });
+            given.map_err(failed("give to delivery", &self.receipts))?;
+        }
+        Ok(())
+    }
+
+    /// The folder of orders, to be watched.
+    #[must_use]
+    pub fn orders_folder(&self) -> &Path {
+        &self.outbox
+    }
+
+    /// The folder of receipts, to be watched.
+    #[must_use]
+    pub fn receipts_folder(&self) -> &Path {
+        &self.receipts
+    }
+
+    fn job(&self, job: &str) -> PathBuf {
+        self.outbox.join(job)
+    }
+
+    /// Lets delivery's group read.
+    fn open_to_delivery(&self, path: &Path, mode: u32) -> Result<(), FileError> {
+        if let Some(account) = self.account {
+            let opened = chown(path, None, Some(account.gid))
+                .and_then(|()| fs::set_permissions(path, PermissionsExt::from_mode(mode)));
+            opened.map_err(failed("open to delivery", path))?;
+        }
+        Ok(())
+    }
+
+    // What the agent does.
+
+    /// Keeps an order.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep_order(&self, order: &Order) -> Result<(), FileError> {
+        let folder = self.job(&order.job);
+        if !folder.exists() {
+            durable::make_folder(&folder)?;
+            durable::sync_folder(&self.outbox)?;
+        }
+        self.open_to_delivery(&folder, 0o750)?;
+        let path = folder.join(ORDER);
+        durable::write_json(&path, order)?;
+        self.open_to_delivery(&path, 0o640)
+    }
+
+    /// Hands a finished slice over; once more is fine.
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub fn hand_over(
+        &self,
+        job: &str,
+        slice: &HandedSlice,
+        storage: &Path,
+    ) -> Result<(), FileError> {
+        let (made, done) = (
+            self.job(job).join(format!(".{}.new", slice.name)),
+            self.job(job).join(&slice.name),
+        );
+        if done.exists() {
+            return Ok(());
+        }
+        durable::remove_folder(&made)?;
+        durable::make_folder(&made)?;
+        let (file, about) = (made.join(STORAGE), made.join(SLICE));
+        fs::hard_link(storage, &file).map_err(failed("hand over", storage))?;
+        durable::write_json(&about, slice)?;
+        self.open_to_delivery(&file, 0o640)?;
+        self.open_to_delivery(&about, 0o640)?;
+        self.open_to_delivery(&made, 0o750)?;
+        durable::sync_folder(&made)?;
+        durable::rename(&made, &done)
+    }
+
+    /// Takes a job back: nothing of it is delivered any more.
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub fn withdraw(&self, job: &str) -> Result<(), FileError> {
+        let (there, going) = (self.job(job), self.outbox.join(format!(".{job}.old")));
+        durable::remove_folder(&going)?;
+        if there.exists() {
+            durable::rename(&there, &going)?;
+        }
+        durable::remove_folder(&going)
+    }
+
+    /// Forgets what became of a job.
+    pub fn forget_receipt(&self, job: &str) {
+        drop(fs::remove_file(self.receipts.join(format!("{job}.json"))));
+    }
+
+    /// Takes the storage file of a proven slice out of the outbox, where it is not to be kept.
+    pub fn drop_storage(&self, job: &str, slice: &str) {
+        drop(fs::remove_file(self.storage(job, slice)));
+    }
+
+    /// What became of a job, so far.
+    ///
+    /// # Errors
+    /// There is a receipt, but it cannot be used.
+    pub fn receipt(&self, job: &str) -> Result<Option<Receipt>, FileError> {
+        let path = self.receipts.join(format!("{job}.json"));
+        let receipt: Option<Receipt> = durable::read_json(&path, MOST)?;
+        let known = |receipt: &Receipt| receipt.schema == receipt::SCHEMA && receipt.job == job;
+        match receipt {
+            Some(receipt) if !known(&receipt) => Err(FileError::Refused {
+                path,
+                reason: "it is of another release, or of another job",
+            }),
+            receipt => Ok(receipt),
+        }
+    }
+
+    /// How delivery itself stands, and whether it runs; none where there was never one.
+    #[must_use]
+    pub fn standing(&self) -> Option<(Standing, bool)> {
+        let read = durable::read_json(&self.receipts.join(STANDING), MOST);
+        let standing: Standing = read.ok().flatten()?;
+        Some((standing, self.is_served()))
+    }
+
+    /// Whether somebody delivers what is here.
+    fn is_served(&self) -> bool {
+        let lock = fs::File::open(self.receipts.join(".lock"));
+        lock.is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
+    }
+
+    // What delivery does.
+
+    /// Says that delivery is at work here, until the answer is dropped; none when another one is.
+    ///
+    /// # Errors
+    /// The lock cannot be made.
+    pub fn serve(&self) -> Result<Option<Flock<fs::File>>, FileError> {
+        let path = self.receipts.join(".lock");
+        let open = fs::OpenOptions::new().create(true).append(true).open(&path);
+        let file = open.map_err(failed("open", &path))?;
+        Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok())
+    }
+
+    /// The jobs that there are orders for, by name.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn jobs(&self) -> Result<Vec<String>, FileError> {
+        folders(&self.outbox)
+    }
+
+    /// The order for a job; none where there is none (any more).
+    ///
+    /// # Errors
+    /// It cannot be read, or is of another release.
+    pub fn order(&self, job: &str) -> Result<Option<Order>, FileError> {
+        let path = self.job(job).join(ORDER);
+        let order: Option<Order> = durable::read_json(&path, MOST)?;
+        known(order, |order| &order.schema, path)
+    }
+
+    /// The slices of a job that were handed over, by name.
+    ///
+    /// # Errors
+    /// A folder cannot be read, or what stands in it is of another release.
+    pub fn slices(&self, job: &str) -> Result<Vec<HandedSlice>, FileError> {
+        let mut slices = Vec::new();
+        for name in folders(&self.job(job))? {
+            let path = self.job(job).join(&name).join(SLICE);
+            let slice: Option<HandedSlice> = durable::read_json(&path, MOST)?;
+            slices.extend(known(slice, |slice| &slice.schema, path)?);
+        }
+        Ok(slices)
+    }
+
+    /// The storage file of a slice.
+    #[must_use]
+    pub fn storage(&self, job: &str, slice: &str) -> PathBuf {
+        self.job(job).join(slice).join(STORAGE)
+    }
+
+    /// Keeps a receipt.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep_receipt(&self, receipt: &Receipt) -> Result<(), FileError> {
+        durable::write_json(
+            &self.receipts.join(format!("{}.json", receipt.job)),
+            receipt,
+        )
+    }
+
+    /// Keeps how delivery stands.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep_standing(&self, standing: &Standing) -> Result<(), FileError> {
+        durable::write_json(&self.receipts.join(STANDING), standing)
+    }
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FileError {
+    let path = path.to_path_buf();
+    move |source| FileError::System {
+        operation,
+        path,
+        source,
+    }
+}
+
+fn known<T>(
+    read: Option<T>,
+    schema: impl Fn(&T) -> &String,
+    path: PathBuf,
+) -> Result<Option<T>, FileError> {
+    match read {
+        Some(value) if schema(&value) != order::SCHEMA => Err(FileError::Refused {
+            path,
+            reason: "it is of a release that this one does not understand",
+        }),
+        read => Ok(read),
+    }
+}
+
+/// Folders that are complete, by name; those being made have a dot in front.
+fn folders(path: &Path) -> Result<Vec<String>, FileError> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed("list", path))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed("list", path))?;
+        let folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let name = entry.file_name();
+        if let Some(name) = name
+            .to_str()
+            .filter(|name| folder && !name.starts_with('.'))
+        {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Whether a name can be that of a job or slice: one part of a path, nothing hidden.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    !name.starts_with('.') && Path::new(name).file_name() == Some(OsStr::new(name))
+}
