@@ -201,6 +201,22 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
 /// # Errors
 /// The open, or anything but a plain file with one name.
 pub fn open_plain(path: &Path) -> Result<File, FileError> {
+    let file = open_own(path)?;
+    let about = file.metadata().map_err(system("look at", path))?;
+    if about.nlink() == 1 {
+        return Ok(file);
+    }
+    Err(FileError::Refused {
+        path: path.to_path_buf(),
+        reason: "it has more than one name",
+    })
+}
+
+/// Opens a plain file of ours for reading; one that was handed over to delivery has a second name.
+///
+/// # Errors
+/// The open, or anything but a plain file.
+pub fn open_own(path: &Path) -> Result<File, FileError> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = OpenOptions::new()
         .read(true)
@@ -208,27 +224,21 @@ pub fn open_plain(path: &Path) -> Result<File, FileError> {
         .open(path)
         .map_err(system("open", path))?;
     let about = file.metadata().map_err(system("look at", path))?;
-    let refused = |reason| {
-        Err(FileError::Refused {
-            path: path.to_path_buf(),
-            reason,
-        })
-    };
-    if !about.is_file() {
-        return refused("it is not a plain file");
+    if about.is_file() {
+        return Ok(file);
     }
-    if about.nlink() != 1 {
-        return refused("it has more than one name");
-    }
-    Ok(file)
+    Err(FileError::Refused {
+        path: path.to_path_buf(),
+        reason: "it is not a plain file",
+    })
 }
 
-/// The SHA-256 of a plain file, as lower-case hex, and its size in bytes.
+/// The SHA-256 of a plain file of ours, as lower-case hex, and its size in bytes.
 ///
 /// # Errors
-/// See [`open_plain`].
+/// See [`open_own`].
 pub fn hash_file(path: &Path) -> Result<(String, u64), FileError> {
-    hash_reader(open_plain(path)?).map_err(system("read", path))
+    hash_reader(open_own(path)?).map_err(system("read", path))
 }
 
 /// The SHA-256 of everything a reader gives, as lower-case hex, and how many bytes that were.
