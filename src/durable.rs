@@ -72,12 +72,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// Any of the system calls.
 pub fn write_public(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let temporary = temporary(path);
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(system("remove", &temporary)(error));
-        }
-        _ => {}
-    }
+    remove_file(&temporary)?;
     let file = File::create_new(&temporary).map_err(system("create", &temporary))?;
     file.set_permissions(PermissionsExt::from_mode(0o644))
         .map_err(system("open to all", &temporary))?;
@@ -150,6 +145,17 @@ pub fn make_folder(path: &Path) -> Result<(), FileError> {
 /// The system's refusal.
 pub fn remove_folder(path: &Path) -> Result<(), FileError> {
     match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(system("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file; one that is not there is fine.
+///
+/// # Errors
+/// The system's refusal.
+pub fn remove_file(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(system("remove", path)(error)),
         _ => Ok(()),
     }

@@ -9,3 +9,4 @@ pub mod local;
 pub mod order;
 pub mod outbox;
 pub mod receipt;
+pub mod record;
