@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::order::{Closed, HandedSlice, Order, SCHEMA};
 use super::outbox::Outbox;
+use super::record::DeliveryRecord;
 use crate::durable::{self, FileError};
 use crate::evidence::fingerprint::Fingerprint;
 use crate::job::JobRecord;
@@ -109,11 +110,19 @@ fn handed(
     }))
 }
 
-/// Hands over everything of a finished job and says that no more comes.
+/// Hands over everything of a finished job and says that no more comes; none if all of it was delivered before.
 ///
 /// # Errors
 /// The outbox cannot be written, or a file of the job cannot be read.
-pub fn close(outbox: &Outbox, folder: &Path, manifest: &Manifest) -> Result<Order, FileError> {
+pub fn close(
+    outbox: &Outbox,
+    folder: &Path,
+    manifest: &Manifest,
+) -> Result<Option<Order>, FileError> {
+    let before = DeliveryRecord::of(folder)?;
+    if before.is_some_and(|record| record.is_whole(&manifest.started, outbox.server())) {
+        return Ok(None);
+    }
     let before = manifest.custody.before.as_ref();
     let order = Order {
         schema: SCHEMA.to_owned(),
@@ -127,7 +136,7 @@ pub fn close(outbox: &Outbox, folder: &Path, manifest: &Manifest) -> Result<Orde
     };
     let mut order = keep_order(outbox, order)?;
     if order.closed.is_some() {
-        return Ok(order);
+        return Ok(Some(order));
     }
     for record in &manifest.slices {
         slice(
@@ -146,5 +155,16 @@ pub fn close(outbox: &Outbox, folder: &Path, manifest: &Manifest) -> Result<Orde
         manifest_sha256,
     });
     outbox.keep_order(&order)?;
-    Ok(order)
+    Ok(Some(order))
+}
+
+/// Asks for what is not proven to be tried once more.
+///
+/// # Errors
+/// The outbox cannot be written.
+pub fn again(outbox: &Outbox, order: Order) -> Result<(), FileError> {
+    outbox.keep_order(&Order {
+        again: order.again + 1,
+        ..order
+    })
 }

@@ -79,7 +79,6 @@ pub fn keep(
     outbox: &Outbox,
     job: &str,
     folder: &Path,
-    server: &str,
 ) -> Result<Option<DeliveryRecord>, FileError> {
     let (Some(order), Some(receipt)) = (outbox.order(job)?, outbox.receipt(job)?) else {
         return Ok(None);
@@ -88,7 +87,7 @@ pub fn keep(
     let Some(delivered) = receipt::ended(&order, &handed, &receipt) else {
         return Ok(None);
     };
-    let record = record(&order, &handed, &receipt, delivered, server);
+    let record = record(&order, &handed, &receipt, delivered, outbox.server());
     durable::write_json(&folder.join(FILE), &record)?;
     Ok(Some(record))
 }
