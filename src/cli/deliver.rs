@@ -15,8 +15,8 @@ use super::foreground::{self, Foreground};
 use super::process::{listen, print_line};
 use super::progress;
 use crate::config::Settings;
-use crate::delivery::fill;
 use crate::delivery::account::{self, Account};
+use crate::delivery::fill;
 use crate::delivery::outbox::Outbox;
 use crate::delivery::record::DeliveryRecord;
 use crate::delivery::service::Service;
@@ -45,7 +45,9 @@ fn serve(settings: Settings) -> anyhow::Result<Exit> {
         Outbox::at(&settings.agent.directory, Some(account)).make()?;
         durable::make_folder(&folder)?;
         account.own(&folder)?;
-        account.become_it().context("become the account of [delivery] user")?;
+        account
+            .become_it()
+            .context("become the account of [delivery] user")?;
     }
     super::runtime().context("start")?.block_on(async {
         let (stop_now, stop) = watch::channel(false);
@@ -80,7 +82,8 @@ fn serve(settings: Settings) -> anyhow::Result<Exit> {
 
 /// Delivers the jobs of a folder.
 fn once(args: &DeliverArgs, settings: Settings, folder: &Path) -> anyhow::Result<Exit> {
-    let folder = std::fs::canonicalize(folder).with_context(|| format!("find the folder {}", folder.display()))?;
+    let folder = std::fs::canonicalize(folder)
+        .with_context(|| format!("find the folder {}", folder.display()))?;
     let (jobs, manifests) = find_jobs(&folder)?;
     super::runtime().context("start")?.block_on(async {
         let (show, heard) = mpsc::unbounded_channel();
@@ -100,7 +103,10 @@ fn once(args: &DeliverArgs, settings: Settings, folder: &Path) -> anyhow::Result
         signals.abort();
         let mut ends = Vec::new();
         for manifest in &manifests {
-            let known = before.iter().find(|record| record.job == manifest.job).cloned();
+            let known = before
+                .iter()
+                .find(|record| record.job == manifest.job)
+                .cloned();
             let record = match known {
                 Some(record) => Some(record),
                 None => delivery.settle(&manifest.job)?,
@@ -115,13 +121,18 @@ fn once(args: &DeliverArgs, settings: Settings, folder: &Path) -> anyhow::Result
 
 /// The folder of the jobs and the manifests in it: the given folder is a job's, or holds those of several.
 fn find_jobs(folder: &Path) -> anyhow::Result<(PathBuf, Vec<Manifest>)> {
-    let manifest = |folder: &Path| durable::read_json::<Manifest>(&folder.join("manifest.json"), MOST_MANIFEST);
+    let manifest = |folder: &Path| {
+        durable::read_json::<Manifest>(&folder.join("manifest.json"), MOST_MANIFEST)
+    };
     if let Some(manifest) = manifest(folder)? {
         let jobs = folder.parent().unwrap_or(Path::new("/")).to_owned();
         return Ok((jobs, vec![manifest]));
     }
     let mut manifests = Vec::new();
-    for entry in std::fs::read_dir(folder).context("list the folder")?.flatten() {
+    for entry in std::fs::read_dir(folder)
+        .context("list the folder")?
+        .flatten()
+    {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             manifests.extend(manifest(&entry.path())?);
         }
@@ -141,14 +152,20 @@ fn find_jobs(folder: &Path) -> anyhow::Result<(PathBuf, Vec<Manifest>)> {
 fn hand_over(delivery: &Foreground, jobs: &Path, manifest: &Manifest) -> anyhow::Result<()> {
     let folder = jobs.join(&manifest.job);
     if !folder.join("manifest.json").exists() {
-        bail!("deliver {}: its folder has to be called so, as `dfagent process` called it", manifest.job);
+        bail!(
+            "deliver {}: its folder has to be called so, as `dfagent process` called it",
+            manifest.job
+        );
     }
     for file in manifest.slices.iter().flat_map(|slice| &slice.files) {
         let path = folder.join(&file.path);
         if path.extension().is_some_and(|ending| ending == "plaso") {
             let (sha256, _) = durable::hash_file(&path)?;
             if sha256 != file.sha256 {
-                bail!("deliver {}: it is not the file that the manifest names (another SHA-256)", path.display());
+                bail!(
+                    "deliver {}: it is not the file that the manifest names (another SHA-256)",
+                    path.display()
+                );
             }
         }
     }
@@ -168,7 +185,10 @@ fn report(
     ends: &[(String, Option<DeliveryRecord>)],
     given_up: &[String],
 ) -> anyhow::Result<Exit> {
-    let records: Vec<&DeliveryRecord> = ends.iter().filter_map(|(_, record)| record.as_ref()).collect();
+    let records: Vec<&DeliveryRecord> = ends
+        .iter()
+        .filter_map(|(_, record)| record.as_ref())
+        .collect();
     if args.json {
         print_line(&serde_json::to_string_pretty(&records).context("write the result")?)?;
     } else {
@@ -179,6 +199,8 @@ fn report(
     for sentence in given_up {
         eprintln!("dfagent: failed to {sentence}");
     }
-    let codes = ends.iter().map(|(_, record)| foreground::exit_for(Exit::Complete, record.as_ref(), given_up));
+    let codes = ends
+        .iter()
+        .map(|(_, record)| foreground::exit_for(Exit::Complete, record.as_ref(), given_up));
     Ok(foreground::worst(codes))
 }

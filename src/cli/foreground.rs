@@ -56,9 +56,13 @@ pub(super) fn set_server(
     let problem = if settings.timesketch.url.is_empty() {
         "give the server's address, or set [timesketch] url".to_owned()
     } else {
-        "it is to begin with https://, or http:// on loopback, and to hold no user or password".to_owned()
+        "it is to begin with https://, or http:// on loopback, and to hold no user or password"
+            .to_owned()
     };
-    Err(crate::config::ConfigError::Value { key: "--to", problem })
+    Err(crate::config::ConfigError::Value {
+        key: "--to",
+        problem,
+    })
 }
 
 /// Delivery in this process.
@@ -110,7 +114,10 @@ impl Foreground {
     }
 
     /// Delivers until `finish` says that nothing more comes and nothing is left to do.
-    pub(super) async fn run(&self, finish: watch::Receiver<bool>) -> Result<Vec<String>, ServiceError> {
+    pub(super) async fn run(
+        &self,
+        finish: watch::Receiver<bool>,
+    ) -> Result<Vec<String>, ServiceError> {
         Arc::clone(&self.context).run(finish).await
     }
 
@@ -157,8 +164,15 @@ fn news(before: Option<&Receipt>, now: &Receipt) -> Vec<String> {
         }
     }
     let waits = before.and_then(|before| before.waits.as_ref());
-    if let Some(words) = now.waits.as_ref().filter(|words| waits != Some(words) && words.starts_with("failed")) {
-        lines.push(format!("delivery waits: it {}", printable::line(words, 400)));
+    if let Some(words) = now
+        .waits
+        .as_ref()
+        .filter(|words| waits != Some(words) && words.starts_with("failed"))
+    {
+        lines.push(format!(
+            "delivery waits: it {}",
+            printable::line(words, 400)
+        ));
     }
     lines
 }
@@ -172,7 +186,10 @@ fn about(slice: &SliceReceipt) -> Option<String> {
         Stage::Waiting => return None,
         Stage::Uploading => format!("slice {name}: uploading {}", size(slice.bytes)),
         Stage::Indexing => format!("slice {name}: uploaded, the server indexes it"),
-        Stage::Proven => format!("slice {name}: {} events are found in Timesketch, all of them", slice.expected),
+        Stage::Proven => format!(
+            "slice {name}: {} events are found in Timesketch, all of them",
+            slice.expected
+        ),
         Stage::Short => format!(
             "slice {name}: {} of {} events are found in Timesketch",
             slice.found.unwrap_or_default(),
@@ -189,12 +206,24 @@ pub(super) fn render(record: &DeliveryRecord) -> String {
         lines.push(format!("  {}", printable::line(reason, 600)));
     }
     if let Some(sketch) = &record.sketch {
-        lines.push(format!("Sketch {}: {}  {}", sketch.id, printable::line(&sketch.name, 100), sketch.url));
+        lines.push(format!(
+            "Sketch {}: {}  {}",
+            sketch.id,
+            printable::line(&sketch.name, 100),
+            sketch.url
+        ));
     }
     for slice in &record.slices {
-        let name = slice.timeline.as_ref().map_or("no timeline", |timeline| timeline.name.as_str());
+        let name = slice
+            .timeline
+            .as_ref()
+            .map_or("no timeline", |timeline| timeline.name.as_str());
         let found = slice.found.unwrap_or_default();
-        lines.push(format!("  {}: {found} of {} events found", printable::line(name, 255), slice.expected));
+        lines.push(format!(
+            "  {}: {found} of {} events found",
+            printable::line(name, 255),
+            slice.expected
+        ));
     }
     lines.push(format!("Proven: {} events", record.documents));
     lines.join("\n")
@@ -212,7 +241,11 @@ pub(super) fn worst(exits: impl Iterator<Item = Exit>) -> Exit {
 }
 
 /// The code for a job: what was extracted and what was delivered of it.
-pub(super) fn exit_for(extracted: Exit, delivered: Option<&DeliveryRecord>, given_up: &[String]) -> Exit {
+pub(super) fn exit_for(
+    extracted: Exit,
+    delivered: Option<&DeliveryRecord>,
+    given_up: &[String],
+) -> Exit {
     let delivered = match delivered {
         Some(record) => Exit::from(record.level.min(Level::Failed)),
         None if given_up.is_empty() => Exit::Failed,

@@ -11,8 +11,8 @@ use super::args::ProcessArgs;
 use super::exit::Exit;
 use super::foreground::{self, Foreground};
 use super::progress::{self, Shown};
-use crate::config::{ConfigError, Settings, is_parser_name};
 use crate::config::delivery::WhenUnready;
+use crate::config::{ConfigError, Settings, is_parser_name};
 use crate::delivery::account;
 use crate::delivery::record::DeliveryRecord;
 use crate::engine::job::{self, JobResult};
@@ -50,7 +50,11 @@ pub(super) fn run(args: &ProcessArgs, config: Option<&Path>) -> anyhow::Result<E
         );
         return Ok(Exit::NeedsOperator);
     }
-    let folder = if foreground::is_server(&args.to) { args.work.as_path() } else { Path::new(&args.to) };
+    let folder = if foreground::is_server(&args.to) {
+        args.work.as_path()
+    } else {
+        Path::new(&args.to)
+    };
     std::fs::create_dir_all(folder)
         .with_context(|| format!("make the output folder {}", folder.display()))?;
     let output = std::fs::canonicalize(folder).context("find the output folder")?;
@@ -124,7 +128,9 @@ async fn is_ready(delivery: &Foreground, settings: &Settings) -> bool {
     let blocks = settings.delivery.when_unready == WhenUnready::Block;
     let ready = standing.ready == Some(true);
     if !ready && blocks {
-        eprintln!("dfagent: failed to begin: the server would not take what is made, and [delivery] when_unready is \"block\"");
+        eprintln!(
+            "dfagent: failed to begin: the server would not take what is made, and [delivery] when_unready is \"block\""
+        );
     }
     ready || !blocks
 }
@@ -151,7 +157,9 @@ async fn both(
                 record => record,
             };
             if record.is_none() && given_up.is_empty() {
-                given_up.push("deliver all: it was stopped; call the same command again to go on".to_owned());
+                given_up.push(
+                    "deliver all: it was stopped; call the same command again to go on".to_owned(),
+                );
             }
             Some(Delivered { record, given_up })
         }

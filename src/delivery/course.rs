@@ -162,7 +162,9 @@ pub fn own<'a>(timeline: &'a Timeline, file_name: &'a str) -> impl Iterator<Item
 /// The timeline in which an upload arrived.
 #[must_use]
 pub fn arrived<'a>(timelines: &'a [Timeline], file_name: &str) -> Option<&'a Timeline> {
-    timelines.iter().find(|timeline| own(timeline, file_name).next().is_some())
+    timelines
+        .iter()
+        .find(|timeline| own(timeline, file_name).next().is_some())
 }
 
 /// The server has the whole file.
@@ -212,7 +214,11 @@ mod tests {
         }
     }
 
-    fn timeline(status: TimelineStatus, sources: &[DatasourceStatus], found: Option<u64>) -> Timeline {
+    fn timeline(
+        status: TimelineStatus,
+        sources: &[DatasourceStatus],
+        found: Option<u64>,
+    ) -> Timeline {
         let datasources = sources.iter().map(|status| Datasource {
             id: 1,
             original_filename: "x".into(),
@@ -236,15 +242,42 @@ mod tests {
         use DatasourceStatus as D;
         use TimelineStatus as T;
         let judged = |timeline| judge(&timeline, "x.plaso", 10);
-        assert_eq!(judged(timeline(T::Ready, &[D::Ready], Some(10))), Seen::Proven);
-        assert_eq!(judged(timeline(T::Ready, &[D::Ready], Some(9))), Seen::TooFew(9));
-        assert_eq!(judged(timeline(T::Ready, &[D::Ready], None)), Seen::TooFew(0));
-        assert!(matches!(judged(timeline(T::Ready, &[D::Ready], Some(20))), Seen::Wrong(_)));
-        assert!(matches!(judged(timeline(T::Ready, &[D::Ready, D::Queueing], Some(10))), Seen::Wrong(_)));
-        assert!(matches!(judged(timeline(T::Processing, &[D::Ready], Some(10))), Seen::AtWork(_)));
-        assert!(matches!(judged(timeline(T::Ready, &[D::Processing], Some(10))), Seen::AtWork(_)));
-        assert!(matches!(judged(timeline(T::Ready, &[], Some(10))), Seen::AtWork(_)));
-        assert_eq!(judged(timeline(T::Fail, &[D::Fail], None)), Seen::Wrong("the server's words".into()));
+        assert_eq!(
+            judged(timeline(T::Ready, &[D::Ready], Some(10))),
+            Seen::Proven
+        );
+        assert_eq!(
+            judged(timeline(T::Ready, &[D::Ready], Some(9))),
+            Seen::TooFew(9)
+        );
+        assert_eq!(
+            judged(timeline(T::Ready, &[D::Ready], None)),
+            Seen::TooFew(0)
+        );
+        assert!(matches!(
+            judged(timeline(T::Ready, &[D::Ready], Some(20))),
+            Seen::Wrong(_)
+        ));
+        assert!(matches!(
+            judged(timeline(T::Ready, &[D::Ready, D::Queueing], Some(10))),
+            Seen::Wrong(_)
+        ));
+        assert!(matches!(
+            judged(timeline(T::Processing, &[D::Ready], Some(10))),
+            Seen::AtWork(_)
+        ));
+        assert!(matches!(
+            judged(timeline(T::Ready, &[D::Processing], Some(10))),
+            Seen::AtWork(_)
+        ));
+        assert!(matches!(
+            judged(timeline(T::Ready, &[], Some(10))),
+            Seen::AtWork(_)
+        ));
+        assert_eq!(
+            judged(timeline(T::Fail, &[D::Fail], None)),
+            Seen::Wrong("the server's words".into())
+        );
     }
 
     #[test]
@@ -252,7 +285,13 @@ mod tests {
         let mut slice = SliceState::default();
         for round in 1..=3 {
             begin(&mut slice, "a".into(), LEAST_CHUNK);
-            arrived_in(&mut slice, Link { id: round, ..Link::default() });
+            arrived_in(
+                &mut slice,
+                Link {
+                    id: round,
+                    ..Link::default()
+                },
+            );
             failed(&mut slice, "e".into(), 3);
             if round < 3 {
                 assert_eq!(next(&slice, &handed(10)), Step::Remove(round));
@@ -260,7 +299,10 @@ mod tests {
                 assert_eq!(next(&slice, &handed(10)), Step::Begin);
             }
         }
-        assert_eq!((slice.stage, next(&slice, &handed(10))), (Stage::Failed, Step::Nothing));
+        assert_eq!(
+            (slice.stage, next(&slice, &handed(10))),
+            (Stage::Failed, Step::Nothing)
+        );
     }
 
     proptest! {

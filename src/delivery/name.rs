@@ -23,7 +23,11 @@ pub fn timeline(order: &Order, slice: &HandedSlice) -> String {
         printable::line(&slice.filesystem, 20),
         printable::line(&slice.name, 40),
     ];
-    let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = words
+        .iter()
+        .map(String::as_str)
+        .filter(|word| !word.is_empty())
+        .collect();
     words.join(" ").chars().take(MOST).collect()
 }
 
@@ -76,8 +80,15 @@ pub fn file(upload: &str, slice: &HandedSlice) -> String {
 #[must_use]
 pub fn sketch(template: &str, case: Option<&str>) -> String {
     let name = template.replace("{case}", case.unwrap_or("dfagent"));
-    let name: String = printable::line(name.trim(), MOST).chars().take(MOST).collect();
-    if name.is_empty() { "dfagent".to_owned() } else { name }
+    let name: String = printable::line(name.trim(), MOST)
+        .chars()
+        .take(MOST)
+        .collect();
+    if name.is_empty() {
+        "dfagent".to_owned()
+    } else {
+        name
+    }
 }
 
 #[cfg(test)]
@@ -99,7 +110,10 @@ mod tests {
         assert_eq!(timeline(&order, &slice), "web-1 vol-0abc p1 01-triage");
         slice.host = Some(format!("evil\u{1b}[2J\n{}", "x".repeat(1000)));
         let name = timeline(&order, &slice);
-        assert!(name.len() < 255 && !name.contains(['\u{1b}', '\n']), "{name}");
+        assert!(
+            name.len() < 255 && !name.contains(['\u{1b}', '\n']),
+            "{name}"
+        );
         slice.host = None;
         slice.instance = Some("i-0123".into());
         assert_eq!(timeline(&order, &slice), "i-0123 vol-0abc p1 01-triage");

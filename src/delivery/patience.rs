@@ -29,7 +29,9 @@ impl Backoff {
     /// The wait after one more failure: between half and all of twice the one before, but not less than what the
     /// server asked for.
     pub fn next(&mut self, asked: Option<Duration>) -> Duration {
-        let grown = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
+        let grown = FIRST
+            .saturating_mul(1 << self.failures.min(10))
+            .min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         // xorshift: good enough to spread waits.
         self.random ^= self.random << 13;
@@ -71,7 +73,8 @@ impl Patience {
     /// Whether it is at its end.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.limit.is_some_and(|limit| self.since.elapsed() >= limit)
+        self.limit
+            .is_some_and(|limit| self.since.elapsed() >= limit)
     }
 }
 

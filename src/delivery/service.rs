@@ -145,7 +145,13 @@ impl Context {
     /// Asks the server whether it would take what is made.
     pub async fn ask(&self) -> Standing {
         let credentials = self.credentials.as_deref();
-        standing::ask(&self.client, &self.timesketch, &self.opensearch, credentials).await
+        standing::ask(
+            &self.client,
+            &self.timesketch,
+            &self.opensearch,
+            credentials,
+        )
+        .await
     }
 
     /// Waits, but not beyond a stop.
@@ -162,7 +168,10 @@ impl Context {
     ///
     /// # Errors
     /// The meeting place cannot be used.
-    pub async fn run(self: Arc<Self>, finish: watch::Receiver<bool>) -> Result<Vec<String>, ServiceError> {
+    pub async fn run(
+        self: Arc<Self>,
+        finish: watch::Receiver<bool>,
+    ) -> Result<Vec<String>, ServiceError> {
         let mut stop = self.stop.clone();
         let serving = Arc::clone(&self).serve(finish);
         tokio::select! {
@@ -172,7 +181,10 @@ impl Context {
         }
     }
 
-    async fn serve(self: Arc<Self>, finish: watch::Receiver<bool>) -> Result<Vec<String>, ServiceError> {
+    async fn serve(
+        self: Arc<Self>,
+        finish: watch::Receiver<bool>,
+    ) -> Result<Vec<String>, ServiceError> {
         let _turn = loop {
             if let Some(turn) = self.outbox.serve()? {
                 break turn;
@@ -203,7 +215,8 @@ impl Context {
             self.states.forget_others(&jobs);
             for job in jobs {
                 if served.insert(job.clone()) {
-                    let (context, changes, finish) = (Arc::clone(&self), changes.clone(), finish.clone());
+                    let (context, changes, finish) =
+                        (Arc::clone(&self), changes.clone(), finish.clone());
                     tasks.spawn(deliver(context, job, changes, finish));
                 }
             }
@@ -247,7 +260,11 @@ async fn deliver(
             Ok(delivering) => break delivering,
             Err(error) => {
                 let error = crate::printable::causes(&error);
-                tracing::error!(dfagent_job = job, dfagent_error = error, "the state cannot be read");
+                tracing::error!(
+                    dfagent_job = job,
+                    dfagent_error = error,
+                    "the state cannot be read"
+                );
                 if context.gives_up.is_some() {
                     let given_up = Some(error);
                     return Ended { job, given_up };
@@ -261,8 +278,18 @@ async fn deliver(
         let finishing = *finish.borrow_and_update();
         match delivering.catch_up(&job).await {
             Ok(true) if !finishing => {}
-            Ok(_) => return Ended { job, given_up: None },
-            Err(GaveUp(why)) => return Ended { job, given_up: Some(why) },
+            Ok(_) => {
+                return Ended {
+                    job,
+                    given_up: None,
+                };
+            }
+            Err(GaveUp(why)) => {
+                return Ended {
+                    job,
+                    given_up: Some(why),
+                };
+            }
         }
         tokio::select! {
             _ = changes.changed() => {}
@@ -273,7 +300,10 @@ async fn deliver(
 }
 
 /// Every change below a folder becomes a hint; what is read there makes none.
-fn watch_folder(path: &Path, hint: watch::Sender<()>) -> Result<notify::RecommendedWatcher, ServiceError> {
+fn watch_folder(
+    path: &Path,
+    hint: watch::Sender<()>,
+) -> Result<notify::RecommendedWatcher, ServiceError> {
     let failed = |source| ServiceError::Watch {
         path: path.to_path_buf(),
         source,
@@ -285,6 +315,8 @@ fn watch_folder(path: &Path, hint: watch::Sender<()>) -> Result<notify::Recommen
         }
     };
     let mut watcher = notify::recommended_watcher(heard).map_err(failed)?;
-    watcher.watch(path, RecursiveMode::Recursive).map_err(failed)?;
+    watcher
+        .watch(path, RecursiveMode::Recursive)
+        .map_err(failed)?;
     Ok(watcher)
 }

@@ -74,7 +74,9 @@ async fn by_name(
     let first = settled(client, name).await?.unwrap_or_else(|| made.clone());
     if first.id == made.id {
         let (readers, writers) = (&settings.readers, &settings.writers);
-        client.share_sketch(made.id, settings.public, readers, writers).await?;
+        client
+            .share_sketch(made.id, settings.public, readers, writers)
+            .await?;
     } else if client.timelines(made.id).await?.is_empty() {
         client.delete_sketch(made.id).await?;
     }

@@ -43,7 +43,9 @@ pub async fn ask(
     let mut ready = true;
     for finding in shaken.lines {
         ready &= finding.level != Level::Bad;
-        let advice = finding.advice.map_or_else(String::new, |advice| format!("; {advice}"));
+        let advice = finding
+            .advice
+            .map_or_else(String::new, |advice| format!("; {advice}"));
         lines.push(StandingLine {
             state: finding.level.to_string(),
             part: finding.part.to_owned(),
@@ -71,10 +73,17 @@ pub async fn ask(
 pub(super) async fn keep(context: Arc<Context>) -> Ended {
     loop {
         let standing = context.ask().await;
-        let wait = if standing.ready == Some(true) { GOOD } else { BAD };
+        let wait = if standing.ready == Some(true) {
+            GOOD
+        } else {
+            BAD
+        };
         if let Err(error) = context.outbox.keep_standing(&standing) {
             let error = causes(&error);
-            tracing::error!(dfagent_error = error, "how delivery stands cannot be written");
+            tracing::error!(
+                dfagent_error = error,
+                "how delivery stands cannot be written"
+            );
         }
         context.wait(wait).await;
     }

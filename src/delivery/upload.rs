@@ -42,7 +42,9 @@ pub(super) enum StepError {
     Random(#[source] std::io::Error),
     #[error(transparent)]
     TooSmall(#[from] TooSmall),
-    #[error("deliver to the timeline {0}: it is archived; unarchive it in Timesketch, then this goes on")]
+    #[error(
+        "deliver to the timeline {0}: it is archived; unarchive it in Timesketch, then this goes on"
+    )]
     Archived(String),
 }
 
@@ -104,7 +106,9 @@ impl<'a> Delivering<'a> {
         for one in &handed {
             self.state.slice(one);
         }
-        let next = handed.iter().find(|one| !self.state.slice(one).stage.is_final());
+        let next = handed
+            .iter()
+            .find(|one| !self.state.slice(one).stage.is_final());
         let Some(slice) = next else {
             (self.state.waits, self.state.needs) = (None, None);
             self.keep()?;
@@ -160,7 +164,10 @@ impl<'a> Delivering<'a> {
         }
         let context = self.context;
         let name = name::sketch(&context.timesketch.sketch, order.case.as_deref());
-        let found = context.sketches.find(&context.client, &context.timesketch, &name).await?;
+        let found = context
+            .sketches
+            .find(&context.client, &context.timesketch, &name)
+            .await?;
         let id = found.id;
         self.state.sketch = Some(found);
         self.keep()?;
@@ -185,7 +192,9 @@ impl<'a> Delivering<'a> {
         let id = upload.id.clone();
         self.state.waits = Some("the storage file is being sent".to_owned());
         self.keep()?;
-        let result = self.send_and_tell(sketch, order, slice, handed, piece, &id).await;
+        let result = self
+            .send_and_tell(sketch, order, slice, handed, piece, &id)
+            .await;
         let state = self.state.slice(slice);
         match result {
             Ok(ChunkAnswer::Taken) => {
@@ -257,7 +266,11 @@ impl<'a> Delivering<'a> {
         let client = &self.context.client;
         let timelines = client.timelines(sketch).await?;
         let state = self.state.slice(slice);
-        let id = state.upload.as_ref().map(|upload| upload.id.clone()).unwrap_or_default();
+        let id = state
+            .upload
+            .as_ref()
+            .map(|upload| upload.id.clone())
+            .unwrap_or_default();
         if let Some(timeline) = course::arrived(&timelines, &name::file(&id, slice)) {
             course::arrived_in(state, timeline_link(client, sketch, timeline));
             return Ok(Done::Worked);
@@ -287,13 +300,21 @@ impl<'a> Delivering<'a> {
             Err(error) if error.fault() == Fault::NotFound => {
                 let state = self.state.slice(slice);
                 state.timeline = None;
-                course::failed(state, "the timeline was removed on the server".to_owned(), most);
+                course::failed(
+                    state,
+                    "the timeline was removed on the server".to_owned(),
+                    most,
+                );
                 return Ok(Done::Worked);
             }
             shown => shown?,
         };
         let state = self.state.slice(slice);
-        let id = state.upload.as_ref().map(|upload| upload.id.clone()).unwrap_or_default();
+        let id = state
+            .upload
+            .as_ref()
+            .map(|upload| upload.id.clone())
+            .unwrap_or_default();
         let seen = course::judge(&shown, &name::file(&id, slice), slice.documents);
         state.found = shown.found;
         match &seen {
@@ -361,7 +382,11 @@ impl<'a> Delivering<'a> {
                 LONGEST
             }
         };
-        tracing::warn!(dfagent_job = self.state.job, dfagent_error = sentence, "delivery waits");
+        tracing::warn!(
+            dfagent_job = self.state.job,
+            dfagent_error = sentence,
+            "delivery waits"
+        );
         if let Ok(handed) = self.context.outbox.slices(&self.state.job) {
             drop(self.tell(&handed));
         }
@@ -437,19 +462,28 @@ fn timeline_link(client: &Client, sketch: u64, timeline: &Timeline) -> Link {
     Link {
         id: timeline.id,
         name: timeline.name.clone(),
-        url: format!("{}/sketch/{sketch}/explore?timeline={}", client.base(), timeline.id),
+        url: format!(
+            "{}/sketch/{sketch}/explore?timeline={}",
+            client.base(),
+            timeline.id
+        ),
     }
 }
 
 /// What an error means for the upload: only where the server certainly did nothing is the last chunk not looked for.
-fn after_send(state: &mut SliceState, error: ClientError, most_tries: u32) -> Result<Done, StepError> {
+fn after_send(
+    state: &mut SliceState,
+    error: ClientError,
+    most_tries: u32,
+) -> Result<Done, StepError> {
     match error.fault() {
         Fault::TooLarge => {
             course::halve(state)?;
             Ok(Done::Worked)
         }
         Fault::Unsure { .. } => Err(error.into()),
-        Fault::Refused if error.is_about_upload() => {
+        // Such as a file that is not as long as the server was told: its part of the upload cannot be mended.
+        Fault::Refused if matches!(error, ClientError::Refused { .. }) => {
             course::failed(state, causes(&error), most_tries);
             Ok(Done::Worked)
         }

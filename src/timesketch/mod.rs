@@ -6,6 +6,7 @@
 mod ask;
 mod client;
 mod error;
+pub mod handshake;
 mod judge;
 mod model;
 mod session;

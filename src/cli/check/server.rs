@@ -29,7 +29,11 @@ pub(super) async fn lines(settings: &Settings) -> Vec<Line> {
     };
     let (timesketch, opensearch) = (&settings.timesketch, &settings.opensearch);
     let standing = standing::ask(&client, timesketch, opensearch, credentials.as_deref()).await;
-    standing.lines.iter().map(|line| as_line(line, worst)).collect()
+    standing
+        .lines
+        .iter()
+        .map(|line| as_line(line, worst))
+        .collect()
 }
 
 fn as_line(line: &StandingLine, worst: State) -> Line {
@@ -38,9 +42,19 @@ fn as_line(line: &StandingLine, worst: State) -> Line {
         "warning" => State::Warning,
         _ => worst,
     };
-    let part = ["timesketch", "login", "plaso", "uploads", "sketch", "opensearch"];
+    let part = [
+        "timesketch",
+        "login",
+        "plaso",
+        "uploads",
+        "sketch",
+        "opensearch",
+    ];
     Line {
-        part: part.into_iter().find(|part| *part == line.part).unwrap_or("timesketch"),
+        part: part
+            .into_iter()
+            .find(|part| *part == line.part)
+            .unwrap_or("timesketch"),
         state,
         found: line.text.clone(),
         advice: None,
