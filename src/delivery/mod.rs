@@ -18,4 +18,4 @@ pub mod service;
 pub mod sketch;
 pub mod standing;
 pub mod state;
-pub mod upload;
+pub mod steps;

@@ -1,1 +1,1 @@
-
+//! The transport against stub servers that misbehave.

@@ -1,1 +1,1 @@
-
+//! The client against stub servers that misbehave.
