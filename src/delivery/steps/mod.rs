@@ -129,6 +129,10 @@ impl<'a> Delivering<'a> {
             .iter()
             .find(|one| !self.state.slice(one).stage.is_final());
         let Some(slice) = next else {
+            if order.closed.is_none() {
+                // The first slice finds its sketch there.
+                self.sketch(&order).await?;
+            }
             (self.state.waits, self.state.needs) = (None, None);
             self.keep()?;
             self.tell(&handed)?;
