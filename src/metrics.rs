@@ -241,7 +241,7 @@ mod tests {
                 "state": "running", "places": 2, "free_bytes": 5, "reserve_bytes": 3, "configured": null,
                 "refused_configuration": null, "power_off_at": null, "at": "2026-11-25T00:00:00Z",
                 "totals": {"slices": 1, "slice_seconds": 2.5, "bytes": 3, "events": 4, "stalls": 0, "jobs": 0,
-                    "job_seconds": 0}},
+                    "job_seconds": 0, "slices_delivered": 2, "documents_delivered": 30, "bytes_sent": 500}},
             "jobs": [], "ignored": [{"node": "/dev/xvda", "size": 1, "reason": "mounted"}], "needs_operator": []
         }"#;
         let mut status: Status = serde_json::from_str(text).unwrap();

@@ -4,6 +4,7 @@
 //! What touches evidence has no network, and what has the network and the secrets sees no evidence: they share the
 //! two folders of [`outbox`], [`order`] in one direction, [`receipt`] in the other.
 
+pub mod custody;
 pub mod local;
 pub mod order;
 pub mod outbox;

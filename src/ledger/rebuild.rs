@@ -193,6 +193,7 @@ fn guessed(folder: &Path, asked: Option<Asked>) -> Option<Job> {
         created,
         hooks_due: Vec::new(),
         hooks_done: Vec::new(),
+        delivery: None,
     })
 }
 

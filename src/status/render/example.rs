@@ -25,6 +25,7 @@ pub(in crate::status) fn status() -> Status {
             configured: Some("2026-11-20T02:00:12Z".to_owned()),
             refused_configuration: None,
             power_off_at: None,
+            delivery: None,
             at: "2026-11-20T03:12:00Z".to_owned(),
             totals: super::super::Totals::default(),
         },
@@ -57,11 +58,14 @@ pub(in crate::status) fn job(id: &str, state: State) -> JobStatus {
         changed: "2026-11-20T02:59:59Z".to_owned(),
         hooks_due: Vec::new(),
         hooks_done: Vec::new(),
+        delivery: None,
     };
     JobStatus {
         job,
         attached: true,
         progress: None,
+        waits: None,
+        delivery: None,
         result: None,
     }
 }
