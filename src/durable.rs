@@ -201,6 +201,10 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
 /// # Errors
 /// The open, or anything but a plain file with one name.
 pub fn open_plain(path: &Path) -> Result<File, FileError> {
+    open_regular(path, true)
+}
+
+fn open_regular(path: &Path, one_name: bool) -> Result<File, FileError> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = OpenOptions::new()
         .read(true)
@@ -217,7 +221,7 @@ pub fn open_plain(path: &Path) -> Result<File, FileError> {
     if !about.is_file() {
         return refused("it is not a plain file");
     }
-    if about.nlink() != 1 {
+    if one_name && about.nlink() != 1 {
         return refused("it has more than one name");
     }
     Ok(file)
@@ -229,6 +233,14 @@ pub fn open_plain(path: &Path) -> Result<File, FileError> {
 /// See [`open_plain`].
 pub fn hash_file(path: &Path) -> Result<(String, u64), FileError> {
     hash_reader(open_plain(path)?).map_err(system("read", path))
+}
+
+/// The same of a file that may have a second name, as one has that is handed over to delivery.
+///
+/// # Errors
+/// See [`open_plain`].
+pub fn hash_shared_file(path: &Path) -> Result<(String, u64), FileError> {
+    hash_reader(open_regular(path, false)?).map_err(system("read", path))
 }
 
 /// The SHA-256 of everything a reader gives, as lower-case hex, and how many bytes that were.
