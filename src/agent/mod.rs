@@ -25,14 +25,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet};
 
 use crate::clock;
+use crate::config::Settings;
 use crate::device::monitor::{Devices, Waker, Watcher};
-use crate::dispatch::job::HookRecord;
+use crate::dispatch::job::{HookRecord, Job};
 use crate::dispatch::{Dispatcher, Effect, Now, Outcome};
 use crate::durable::FileError;
 use crate::engine::job::JobResult;
 use crate::engine::places::Places;
 use crate::engine::{EngineError, Progress, SetupError};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, Opened};
 use crate::life::notify::Notifier;
 use crate::life::reload::{self, ReloadError};
 use crate::life::watchdog::{Sign, Watchdog};
@@ -140,12 +141,7 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
     let settings = &origin.settings.agent;
     rights::make_directory(settings)?;
     let mut signals = Signals::listen().map_err(AgentError::Signals)?;
-    let opened = Ledger::open(&settings.ledger(), &settings.jobs())?;
-    rights::limit_ledger(settings)?;
-    let (mut ledger, mut jobs) = (opened.ledger, opened.jobs);
-    let mut deliveries = Deliveries::at(&settings.directory, &origin.settings);
-    deliveries.open(&origin.settings)?;
-    delivering::recall(&deliveries.outbox, &mut ledger, &mut jobs)?;
+    let (ledger, jobs, deliveries) = recall(&origin.settings)?;
     let places = Places::new(origin.settings.at_once());
     let in_force = InForce::set_up(origin, places).await?;
     let (watcher, mut devices) = Watcher::start(RECONCILE).map_err(AgentError::Devices)?;
@@ -188,11 +184,7 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
         in_force,
     };
     agent.results = snapshot::results_of(&agent.dispatcher).await;
-    agent.remember_who_waits();
-    agent.carry_out(effects);
-    agent.tidy_outbox();
-    agent.devices(&mut devices);
-    agent.publish();
+    agent.begin(effects, &mut devices);
     let settings = &agent.in_force.settings().agent;
     let server = Server::start(&settings.socket, Access::of(settings), shown, asking)?;
     let mut reloads = reload::watch(&agent.in_force.watched_folders())?;
@@ -225,6 +217,21 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
     ended
 }
 
+/// What is known from before: the ledger, its jobs, and what was handed over to delivery.
+fn recall(settings: &Settings) -> Result<(Ledger, Vec<Job>, Deliveries), AgentError> {
+    let agent = &settings.agent;
+    let Opened {
+        mut ledger,
+        mut jobs,
+        ..
+    } = Ledger::open(&agent.ledger(), &agent.jobs())?;
+    rights::limit_ledger(agent)?;
+    let mut deliveries = Deliveries::at(&agent.directory, settings);
+    deliveries.open(settings)?;
+    delivering::recall(&deliveries.outbox, &mut ledger, &mut jobs)?;
+    Ok((ledger, jobs, deliveries))
+}
+
 /// This moment for the dispatcher.
 fn now_since(started: Instant) -> Now {
     Now {
@@ -234,6 +241,14 @@ fn now_since(started: Instant) -> Now {
 }
 
 impl Agent {
+    fn begin(&mut self, effects: Vec<Effect>, devices: &mut Devices) {
+        self.remember_who_waits();
+        self.carry_out(effects);
+        self.tidy_outbox();
+        self.devices(devices);
+        self.publish();
+    }
+
     /// Takes all progress that is waiting: a snapshot is made once for it, and what a job told last counts
     /// before its end.
     fn catch_up(&mut self, heard: &mut mpsc::UnboundedReceiver<Told>) {
