@@ -82,8 +82,8 @@ fn sources() -> Vec<Source> {
             let name = path.strip_prefix(root()).unwrap();
             Source {
                 name: name.to_str().unwrap().to_owned(),
-                // A module of nothing but tests has this name.
-                code: if path.ends_with("tests.rs") {
+                // A module of nothing but tests has this name, and so has the folder of its parts.
+                code: if path.ends_with("tests.rs") || name.iter().any(|part| part == "tests") {
                     String::new()
                 } else {
                     code_of(&text)

@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod course;
+pub mod custody;
 pub mod fill;
 pub mod local;
 pub mod name;
@@ -13,7 +14,6 @@ pub mod order;
 pub mod outbox;
 pub mod patience;
 pub mod receipt;
-pub mod record;
 pub mod service;
 pub mod sketch;
 pub mod standing;
