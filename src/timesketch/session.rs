@@ -61,6 +61,10 @@ impl Keeper {
         }
     }
 
+    pub(super) fn user(&self) -> &str {
+        &self.user
+    }
+
     /// Whether the server refused the secret that still stands in its file.
     pub(super) async fn is_locked_out(&self) -> bool {
         let refused = self.state.lock().await.refused.clone();
