@@ -4,8 +4,10 @@
 //! lost session and a stale token are mended here, since then the server has done nothing of what was asked.
 
 mod ask;
+mod chunk;
 mod client;
 mod error;
+pub mod handshake;
 mod judge;
 mod model;
 mod session;
@@ -13,6 +15,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Chunk, ChunkAnswer, Client};
+pub use chunk::{Chunk, ChunkAnswer};
+pub use client::Client;
 pub use error::{ClientError, Fault};
 pub use model::{Datasource, DatasourceStatus, Sketch, Timeline, TimelineStatus, Version};
