@@ -484,7 +484,7 @@ def arguments():
     parser.add_argument("--opensearch-set", action="append", type=pair, default=[], metavar="NAME=VALUE",
                         help="a setting of OpenSearch")
     parser.add_argument("--json", action="store_true", help="status as JSON")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def options(given):
