@@ -377,14 +377,12 @@ class Servers:
 
     # Stopping.
 
-    def members(self, session):
-        """The processes of a session that were started from this state folder."""
+    def members(self, sessions=None):
+        """The processes that were started from this state folder, in these sessions or in any."""
         mark = f"DFAGENT_TEST_SERVERS={self.state}".encode()
         for entry in os.listdir("/proc"):
-            if not entry.isdigit():
-                continue
-            found = stat(entry)
-            if found is None or found[2] != session or found[0] in "ZX":
+            found = stat(entry) if entry.isdigit() else None
+            if found is None or found[0] in "ZX" or (sessions is not None and found[2] not in sessions):
                 continue
             with contextlib.suppress(OSError), open(f"/proc/{entry}/environ", "rb") as file:
                 if mark in file.read().split(b"\0"):
@@ -392,27 +390,30 @@ class Servers:
 
     def stop(self, names=NAMES):
         """Stops servers: those at the head of their sessions first, then whatever is left of them."""
-        sessions = {}
+        heads, sessions = [], set()
         for name in names:
             words = read(self.path(f"{name}.pid")).split()
-            if len(words) == 2:
-                sessions[name] = (int(words[0]), words[1])
-        for name, (pid, started) in sessions.items():
-            if alive(pid, started):
-                # On TERM the worker would first finish what it is at, however long that takes.
-                os.kill(pid, signal.SIGQUIT if name == "worker" else signal.SIGTERM)
-        end = time.monotonic() + END
-        while any(alive(*session) for session in sessions.values()) and time.monotonic() < end:
-            select.select([], [], [], 0.05)
-        for name, (pid, _) in sessions.items():
-            while left := list(self.members(pid)):
-                for process, started in left:
-                    if alive(process, started):
-                        with contextlib.suppress(ProcessLookupError):
-                            os.kill(process, signal.SIGKILL)
-                select.select([], [], [], 0.02)
+            # Without its file a server is not missed when it ends.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path(f"{name}.pid"))
+            if len(words) != 2:
+                continue
+            sessions.add(int(words[0]))
+            if alive(int(words[0]), words[1]):
+                heads.append((int(words[0]), words[1]))
+                # On TERM the worker would first finish what it is at, however long that takes.
+                os.kill(int(words[0]), signal.SIGQUIT if name == "worker" else signal.SIGTERM)
+        end = time.monotonic() + END
+        while any(alive(*head) for head in heads) and time.monotonic() < end:
+            select.select([], [], [], 0.05)
+        # When all are to end, also one whose file was never written.
+        everywhere = set(names) == set(NAMES)
+        while left := list(self.members(None if everywhere else sessions)):
+            for process, started in left:
+                if alive(process, started):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)
+            select.select([], [], [], 0.02)
 
     def restart(self, names):
         """Stops servers and starts them again, at the same addresses."""
@@ -427,15 +428,24 @@ def serve(servers):
     guard = subprocess.Popen([sys.executable, "-B", os.path.abspath(__file__), "guard", "--state", servers.state],
                              stdin=reader, stdout=subprocess.DEVNULL, start_new_session=True)
     os.close(reader)
-    wake, woken = os.pipe()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: os.write(woken, b"."))
     try:
+        # Until here a signal ends this process at once, and the guard stops what was started.
         servers.start()
+        wake, woken = os.pipe()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: os.write(woken, b"."))
         print(json.dumps(servers.about()), flush=True)
+        watched = {os.pidfd_open(pid): (name, pid) for name, (pid, _) in servers.running().items()}
         while True:
-            ready, _, _ = select.select([sys.stdin, wake], [], [])
-            if wake in ready or not os.read(sys.stdin.fileno(), 4096):
+            ready, _, _ = select.select([sys.stdin, wake, *watched], [], [])
+            for ended in [each for each in ready if each in watched]:
+                name, pid = watched.pop(ended)
+                os.waitpid(pid, 0)
+                os.close(ended)
+                # Nobody stopped it.
+                if read(servers.path(f"{name}.pid")).split()[:1] == [str(pid)]:
+                    print(f"servers: {name} ended by itself\n{servers.tail(name)}", file=sys.stderr, flush=True)
+            if wake in ready or (sys.stdin in ready and not os.read(sys.stdin.fileno(), 4096)):
                 break
     finally:
         servers.stop()
@@ -484,7 +494,7 @@ def arguments():
     parser.add_argument("--opensearch-set", action="append", type=pair, default=[], metavar="NAME=VALUE",
                         help="a setting of OpenSearch")
     parser.add_argument("--json", action="store_true", help="status as JSON")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def options(given):
@@ -539,3 +549,5 @@ if __name__ == "__main__":
         main()
     except ServerError as error:
         sys.exit(f"servers: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
