@@ -72,6 +72,17 @@ def listening(pids):
     return found
 
 
+class Locks(unittest.TestCase):
+    """What is installed."""
+
+    def test_the_server_has_the_plaso_of_the_agent(self):
+        root = os.path.dirname(os.path.dirname(HERE))
+        locks = [os.path.join(folder, "requirements.txt") for folder in (HERE, os.path.join(root, "packaging", "plaso"))]
+        versions = [[line for line in configuration.read(lock).splitlines() if line.startswith("plaso==")] for lock in locks]
+        self.assertEqual(versions[0], versions[1])
+        self.assertEqual(len(versions[0]), 1)
+
+
 class Running(unittest.TestCase):
     """Servers that run, with TLS and one worker."""
 
