@@ -16,9 +16,10 @@ use libtest_mimic::{Failed, Trial};
 use nix::fcntl::Flock;
 use nix::unistd::Group;
 
+use crate::crashes::ends_or_is_done;
 use crate::daemon::{Agent, find};
 use crate::disks::{Disk, LazyDisk};
-use crate::lab::{Finished, Need, finish, sha256, trial};
+use crate::lab::{Finished, Need, finish, sha256, tool, trial};
 use crate::needs;
 use crate::scene::{Scene, mark_of};
 
@@ -35,6 +36,8 @@ pub fn trials(two: &LazyDisk) -> Vec<Trial> {
     let needs = needs();
     let mut others = needs.clone();
     others.push(Need::Program("setpriv"));
+    let mut traced = needs.clone();
+    traced.push(Need::Program("strace"));
     let group = Group::from_name(READERS).ok().flatten().is_some();
     others.push(Need::Other(group, "a group called games"));
     let made = |name: &str, needs: &[Need], test: fn(&Disk) -> Result<(), Failed>| {
@@ -46,6 +49,11 @@ pub fn trials(two: &LazyDisk) -> Vec<Trial> {
             "a_job_is_done_only_when_its_receipt_proves_it_also_when_the_agent_is_killed",
             &needs,
             proven,
+        ),
+        made(
+            "killed_at_a_durable_step_while_a_proof_is_taken_in_the_agent_ends_the_same",
+            &traced,
+            killed,
         ),
         made(
             "what_fell_short_is_delivered_again_without_extracting_it_again",
@@ -301,6 +309,65 @@ fn hostile(agent: &Agent, delivery: &Delivery, scene: &Scene, id: &str) {
     nix::unistd::mkfifo(&beside, nix::sys::stat::Mode::S_IRWXU).unwrap();
     fs::rename(&beside, &place).unwrap();
     wait_read(agent, id, "not a plain file");
+}
+
+/// The proof is there when the agent is started, and it is killed at the n-th time that it makes something durable, for
+/// every second n. What is kept of the time before is put back for the next one.
+fn killed(disk: &Disk) -> Result<(), Failed> {
+    let mut scene = Scene::replaying(disk, 1, 0.0);
+    configure(&scene, "keep = false", "");
+    let agent = scene.start();
+    let id = agent.wait_job();
+    wait_delivering(&agent, &scene, &id);
+    assert!(agent.stop().0.success());
+    let delivery = Delivery::start(&scene);
+    delivery.say(&delivery.receipt(&id, Stage::Proven, 0));
+    drop(delivery);
+    let (agent_s, before) = (scene.directory().to_owned(), scene.at("before"));
+    copy_all(&agent_s, &before);
+    let mut kills = 0;
+    for step in (1..).step_by(2) {
+        let inject = format!("inject=fsync,fdatasync:signal=KILL:when={step}");
+        let trace = [
+            "-e",
+            "trace=fsync,fdatasync",
+            "-e",
+            &inject,
+            "-o",
+            "/dev/null",
+        ];
+        let came_through = ends_or_is_done(scene.start_traced(&trace));
+        let agent = scene.start();
+        let job = agent.wait_for(&id, "done").job;
+        let level = job.delivery.and_then(|delivery| delivery.level);
+        assert_eq!(
+            (level, job.starts),
+            (Some(Level::Complete), 1),
+            "step {step}"
+        );
+        assert_eq!(outbox(&scene).jobs()?, Vec::<String>::new(), "step {step}");
+        for slice in DeliveryProof::read(&job.folder)?.unwrap().slices {
+            assert!(
+                !storage(&job.folder, &slice.receipt.name).exists(),
+                "step {step}"
+            );
+        }
+        assert!(agent.stop().0.success());
+        if came_through {
+            break;
+        }
+        kills += 1;
+        scene.forget();
+        copy_all(&before, &agent_s);
+    }
+    eprintln!("killed at {kills} steps");
+    assert!(kills >= 5, "{kills} kills");
+    Ok(())
+}
+
+/// With second names of files as such.
+fn copy_all(from: &Path, to: &Path) {
+    tool("cp", &["-a", from.to_str().unwrap(), to.to_str().unwrap()]);
 }
 
 fn verify(agent: &Agent, folder: &Path) -> Finished {
