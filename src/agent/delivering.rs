@@ -39,9 +39,9 @@ impl Agent {
     /// Looks at how delivery is and at the receipts of all jobs that are not at their end; `all`: also at those that
     /// did not change.
     pub(super) fn look_at_deliveries(&mut self, all: bool) {
+        let begun = Instant::now();
         let first = self.deliveries.looked.is_none();
         self.deliveries.due = None;
-        self.deliveries.looked = Some(Instant::now());
         self.deliveries.trouble = None;
         let settings = self.in_force.settings();
         if all
@@ -66,6 +66,7 @@ impl Agent {
         for job in &jobs {
             self.look_at(job, all, first);
         }
+        self.deliveries.looked(begun);
         self.changed = true;
     }
 
