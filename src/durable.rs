@@ -72,12 +72,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// Any of the system calls.
 pub fn write_public(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let temporary = temporary(path);
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(system("remove", &temporary)(error));
-        }
-        _ => {}
-    }
+    remove_file(&temporary)?;
     let file = File::create_new(&temporary).map_err(system("create", &temporary))?;
     file.set_permissions(PermissionsExt::from_mode(0o644))
         .map_err(system("open to all", &temporary))?;
@@ -155,6 +150,17 @@ pub fn remove_folder(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Removes a file; one that is not there is fine.
+///
+/// # Errors
+/// The system's refusal.
+pub fn remove_file(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(system("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Reads a JSON file of at most `limit` bytes; `None` when there is none.
 ///
 /// # Errors
@@ -201,10 +207,22 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
 /// # Errors
 /// The open, or anything but a plain file with one name.
 pub fn open_plain(path: &Path) -> Result<File, FileError> {
-    open_regular(path, true)
+    let file = open_own(path)?;
+    let about = file.metadata().map_err(system("look at", path))?;
+    if about.nlink() == 1 {
+        return Ok(file);
+    }
+    Err(FileError::Refused {
+        path: path.to_path_buf(),
+        reason: "it has more than one name",
+    })
 }
 
-fn open_regular(path: &Path, one_name: bool) -> Result<File, FileError> {
+/// Opens a plain file of ours for reading; one that was handed over to delivery has a second name.
+///
+/// # Errors
+/// The open, or anything but a plain file.
+pub fn open_own(path: &Path) -> Result<File, FileError> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = OpenOptions::new()
         .read(true)
@@ -212,35 +230,21 @@ fn open_regular(path: &Path, one_name: bool) -> Result<File, FileError> {
         .open(path)
         .map_err(system("open", path))?;
     let about = file.metadata().map_err(system("look at", path))?;
-    let refused = |reason| {
-        Err(FileError::Refused {
-            path: path.to_path_buf(),
-            reason,
-        })
-    };
-    if !about.is_file() {
-        return refused("it is not a plain file");
+    if about.is_file() {
+        return Ok(file);
     }
-    if one_name && about.nlink() != 1 {
-        return refused("it has more than one name");
-    }
-    Ok(file)
+    Err(FileError::Refused {
+        path: path.to_path_buf(),
+        reason: "it is not a plain file",
+    })
 }
 
-/// The SHA-256 of a plain file, as lower-case hex, and its size in bytes.
+/// The SHA-256 of a plain file of ours, as lower-case hex, and its size in bytes.
 ///
 /// # Errors
-/// See [`open_plain`].
+/// See [`open_own`].
 pub fn hash_file(path: &Path) -> Result<(String, u64), FileError> {
-    hash_reader(open_plain(path)?).map_err(system("read", path))
-}
-
-/// The same of a file that may have a second name, as one has that is handed over to delivery.
-///
-/// # Errors
-/// See [`open_plain`].
-pub fn hash_shared_file(path: &Path) -> Result<(String, u64), FileError> {
-    hash_reader(open_regular(path, false)?).map_err(system("read", path))
+    hash_reader(open_own(path)?).map_err(system("read", path))
 }
 
 /// The SHA-256 of everything a reader gives, as lower-case hex, and how many bytes that were.

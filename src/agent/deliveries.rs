@@ -11,9 +11,10 @@ use super::receipts::{Meter, shortened};
 use super::sentence;
 use crate::config::Settings;
 use crate::config::delivery::{Destination, WhenUnready};
+use crate::delivery::account::Account;
 use crate::delivery::custody::{cleaned, cleaned_standing};
 use crate::delivery::order::{HandedSlice, Order};
-use crate::delivery::outbox::{Account, Outbox};
+use crate::delivery::outbox::Outbox;
 use crate::delivery::receipt::Receipt;
 use crate::durable::FileError;
 use crate::life::folder::FolderWatch;
@@ -62,7 +63,7 @@ impl Deliveries {
     pub(super) fn at(directory: &Path, settings: &Settings) -> Self {
         let account = Account::named(&settings.delivery.user);
         Self {
-            outbox: Outbox::at(directory, Some(account)),
+            outbox: Outbox::at(directory, Some(account)).for_server(&settings.timesketch.url),
             watch: None,
             seen: BTreeMap::new(),
             meters: BTreeMap::new(),

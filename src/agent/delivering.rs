@@ -1,20 +1,18 @@
 //! The agent's side of delivery: it decides when a job is delivered, and takes back what was handed over. It never
 //! speaks to a server, and a receipt is a claim that is compared with what was handed over.
 
-use std::fs;
-use std::path::Path;
 use std::time::Instant;
 
 use super::receipts::status_of;
 use super::{Agent, sentence};
+use crate::delivery::account::Account;
 use crate::delivery::custody::DeliveryProof;
 use crate::delivery::order::{HandedSlice, Order};
-use crate::delivery::outbox::{Account, Outbox, is_name};
+use crate::delivery::outbox::Outbox;
 use crate::delivery::receipt::{Receipt, ended};
 use crate::dispatch::job::{DeliveryRecord, Job, State};
-use crate::durable::{self, FileError};
+use crate::durable::FileError;
 use crate::ledger::{Ledger, LedgerError};
-use crate::plaso::command::STORAGE;
 use crate::plaso::verdict::Level;
 use crate::printable;
 use crate::status::{DeliveryStatus, OperatorTask};
@@ -136,7 +134,8 @@ impl Agent {
             return;
         };
         let keep = self.in_force.settings().delivery.keep;
-        let proof = DeliveryProof::of(&one.order, &one.receipt, &delivered, keep);
+        let server = self.deliveries.outbox.server();
+        let proof = DeliveryProof::of(server, &one.order, &one.receipt, &delivered, keep);
         if let Err(error) = proof.keep(&job.folder) {
             self.deliveries.trouble = Some(sentence(&error));
             return;
@@ -174,7 +173,9 @@ impl Agent {
     pub(super) fn tidy(&mut self, id: &str) -> Result<(), FileError> {
         let folder = self.dispatcher.job(id).map(|job| job.folder.clone());
         if let Some(folder) = folder {
-            remove_storage(&folder)?;
+            DeliveryProof::read(&folder)?
+                .unwrap_or_default()
+                .remove_storage(&folder)?;
         }
         self.withdraw(id)
     }
@@ -225,7 +226,8 @@ impl Agent {
     pub(super) fn deliver_by(&mut self) {
         let settings = self.in_force.settings();
         let account = Account::named(&settings.delivery.user);
-        self.deliveries.outbox = Outbox::at(self.in_force.directory(), Some(account));
+        self.deliveries.outbox = Outbox::at(self.in_force.directory(), Some(account))
+            .for_server(&settings.timesketch.url);
         if let Err(error) = self.deliveries.open(settings) {
             let error = printable::causes(&error);
             tracing::error!(dfagent_error = error, "events cannot be handed over");
@@ -237,25 +239,6 @@ impl Agent {
 fn complain(error: &FileError) {
     let error = printable::causes(error);
     tracing::warn!(dfagent_error = error, "the outbox cannot be tidied up");
-}
-
-/// Removes the storage files that the custody record names as proven and not to be kept.
-fn remove_storage(folder: &Path) -> Result<(), FileError> {
-    let proof = DeliveryProof::read(folder)?.unwrap_or_default();
-    for slice in proof.slices.iter().filter(|slice| slice.removed) {
-        let name = &slice.receipt.name;
-        let path = folder.join("slices").join(name).join(STORAGE);
-        if !is_name(name) || !path.exists() {
-            continue;
-        }
-        fs::remove_file(&path).map_err(|source| FileError::System {
-            operation: "remove",
-            path: path.clone(),
-            source,
-        })?;
-        durable::sync_folder(&folder.join("slices").join(name))?;
-    }
-    Ok(())
 }
 
 /// A job that the ledger lost and that was found with its manifest is still on its way, if there is an order for all

@@ -37,6 +37,8 @@ pub enum Command {
     Run(RunArgs),
     /// Make a timeline of a disk, an image file or a folder
     Process(ProcessArgs),
+    /// Be delivery: bring what the agent hands over to Timesketch
+    Deliver(DeliverArgs),
     /// Check this machine and the configuration
     Check(CheckArgs),
     /// Check a job's files, and the evidence if it is there, against its manifest
@@ -70,12 +72,18 @@ SIGHUP, or a changed file, has the configuration read again.";
 pub struct ProcessArgs {
     /// A block device, a raw image file, or a folder with the files of a Linux system
     pub source: PathBuf,
-    /// Folder for the results; the job makes a folder of its own in it
-    #[arg(long, value_name = "DIR")]
-    pub to: PathBuf,
+    /// Folder for the results, in which the job makes a folder of its own; or a Timesketch server, https://…
+    #[arg(long, value_name = "DIR|URL")]
+    pub to: String,
+    /// Folder for the results when --to is a server
+    #[arg(long, value_name = "DIR", default_value = "dfagent-jobs")]
+    pub work: PathBuf,
     /// Name of the case, kept in the manifest
     #[arg(long, value_name = "NAME")]
     pub case: Option<String>,
+    /// Name of the sketch on the server, instead of the configured one
+    #[arg(long, value_name = "NAME")]
+    pub sketch: Option<String>,
     /// Print the result as JSON, and progress as plain lines
     #[arg(long)]
     pub json: bool,
@@ -89,6 +97,30 @@ pub struct ProcessArgs {
     #[arg(long, value_name = "PATH")]
     pub filter: Vec<PathBuf>,
 }
+
+/// Arguments of `deliver`.
+#[derive(Args, Debug)]
+#[command(long_about = DELIVER, after_long_help = EXIT_CODES)]
+pub struct DeliverArgs {
+    /// Deliver what `process` left in this folder, and end
+    #[arg(long, value_name = "DIR")]
+    pub once: Option<PathBuf>,
+    /// The Timesketch server, instead of the configured one
+    #[arg(long, value_name = "URL")]
+    pub to: Option<String>,
+    /// Name of the sketch on the server, instead of the configured one
+    #[arg(long, value_name = "NAME", requires = "once")]
+    pub sketch: Option<String>,
+    /// Print the result as JSON
+    #[arg(long, requires = "once")]
+    pub json: bool,
+}
+
+const DELIVER: &str = "Be delivery: bring what the agent hands over to Timesketch.\n\n\
+It needs no rights and sees no evidence: it takes finished storage files from the outbox, uploads them, and waits until \
+Timesketch finds exactly the events that were extracted. Killed at any time, it goes on where it was. Started as root \
+it becomes the account of [delivery] user. With --once it delivers a folder of `dfagent process`, a job's or one that \
+holds several, as whoever calls it.";
 
 /// Arguments of `check`.
 #[derive(Args, Debug)]

@@ -3,7 +3,9 @@
 mod act;
 pub mod args;
 mod check;
+mod deliver;
 mod exit;
+mod foreground;
 mod inside;
 mod process;
 mod progress;
@@ -25,6 +27,7 @@ pub fn run(cli: Cli) -> Exit {
     let result = match cli.command {
         Command::Run(_) => run::run(config),
         Command::Process(args) => process::run(&args, config),
+        Command::Deliver(args) => deliver::run(&args, config),
         Command::Check(args) => check::run(&args, config),
         Command::Verify(args) => verify::run(&args),
         Command::Status(args) => status::run(&args, config),

@@ -10,8 +10,17 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::engine::Progress;
 use crate::printable::{size, time};
 
+/// What is shown.
+#[derive(Debug)]
+pub(super) enum Shown {
+    /// How a job gets on.
+    Job(Progress),
+    /// A line about its delivery.
+    Delivery(String),
+}
+
 /// Shows what is heard until the other side is gone.
-pub(super) async fn show(mut heard: UnboundedReceiver<Progress>, plain: bool) {
+pub(super) async fn show(mut heard: UnboundedReceiver<Shown>, plain: bool) {
     let mut view: Box<dyn View + Send> = if std::io::stderr().is_terminal() && !plain {
         Box::new(Bar::new())
     } else {
@@ -19,14 +28,18 @@ pub(super) async fn show(mut heard: UnboundedReceiver<Progress>, plain: bool) {
             started: Instant::now(),
         })
     };
-    while let Some(progress) = heard.recv().await {
-        view.take(&progress);
+    while let Some(shown) = heard.recv().await {
+        match shown {
+            Shown::Job(progress) => view.take(&progress),
+            Shown::Delivery(line) => view.say(&line),
+        }
     }
     view.end();
 }
 
 trait View {
     fn take(&mut self, progress: &Progress);
+    fn say(&mut self, line: &str);
     fn end(&mut self);
 }
 
@@ -72,8 +85,12 @@ struct Lines {
 impl View for Lines {
     fn take(&mut self, progress: &Progress) {
         if let Some(text) = line(progress) {
-            eprintln!("{:6.1} s  {text}", self.started.elapsed().as_secs_f64());
+            self.say(&text);
         }
+    }
+
+    fn say(&mut self, line: &str) {
+        eprintln!("{:6.1} s  {line}", self.started.elapsed().as_secs_f64());
     }
 
     fn end(&mut self) {}
@@ -159,6 +176,10 @@ impl View for Bar {
             self.bar.println(text);
         }
         self.bar.set_message(self.message());
+    }
+
+    fn say(&mut self, line: &str) {
+        self.bar.println(line);
     }
 
     fn end(&mut self) {

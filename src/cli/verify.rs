@@ -124,7 +124,7 @@ fn verify_file(folder: &Path, record: &FileRecord, proof: Option<&DeliveryProof>
         };
     }
     // What is being delivered has a second name, in the outbox.
-    match durable::hash_shared_file(&path) {
+    match durable::hash_file(&path) {
         Ok((sha256, _)) if sha256 == record.sha256 => Line {
             what,
             state: State::Same,

@@ -6,8 +6,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::order::{HandedSlice, Order};
+use super::outbox::is_name;
 use super::receipt::{Delivered, Link, Receipt, SliceReceipt, Stage, Standing, StandingLine};
 use crate::durable::{self, FileError};
+use crate::plaso::command::STORAGE;
 use crate::plaso::verdict::Level;
 use crate::printable;
 
@@ -46,6 +48,9 @@ pub struct DeliveryProof {
     pub at: String,
     /// When delivery said what it is made of.
     pub told: String,
+    /// The server's address.
+    #[serde(default)]
+    pub server: String,
     /// The sketch.
     pub sketch: Option<Link>,
     /// Complete: every slice is proven. Partial: some are. Failed: none is.
@@ -69,9 +74,15 @@ pub struct SliceProof {
 }
 
 impl DeliveryProof {
-    /// The record about what a cleaned receipt says. Storage files go only when everything is proven.
+    /// The record about what a cleaned receipt of a server says. Storage files go only when everything is proven.
     #[must_use]
-    pub fn of(order: &Order, receipt: &Receipt, delivered: &Delivered, keep: bool) -> Self {
+    pub fn of(
+        server: &str,
+        order: &Order,
+        receipt: &Receipt,
+        delivered: &Delivered,
+        keep: bool,
+    ) -> Self {
         let closed = order.closed.clone().unwrap_or_default();
         let removed = !keep && delivered.level == Level::Complete;
         let mine = |one: &&SliceReceipt| closed.slices.contains(&one.name);
@@ -84,6 +95,7 @@ impl DeliveryProof {
             again: order.again,
             at: crate::clock::now(),
             told: receipt.at.clone(),
+            server: server.to_owned(),
             sketch: receipt.sketch.clone(),
             level: Some(delivered.level),
             reasons: delivered.reasons.clone(),
@@ -110,6 +122,27 @@ impl DeliveryProof {
             }),
             read => Ok(read),
         }
+    }
+
+    /// Whether this run was delivered whole to this server.
+    #[must_use]
+    pub fn is_whole(&self, run: &str, server: &str) -> bool {
+        self.run == run && self.server == server && self.level == Some(Level::Complete)
+    }
+
+    /// Removes the storage files that are named as proven and not to be kept.
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub fn remove_storage(&self, folder: &Path) -> Result<(), FileError> {
+        for slice in self.slices.iter().filter(|slice| slice.removed) {
+            let place = folder.join("slices").join(&slice.receipt.name);
+            if is_name(&slice.receipt.name) && place.join(STORAGE).exists() {
+                durable::remove_file(&place.join(STORAGE))?;
+                durable::sync_folder(&place)?;
+            }
+        }
+        Ok(())
     }
 
     /// Keeps it in the job's folder.
@@ -286,7 +319,7 @@ mod tests {
             };
             let receipt = cleaned(receipt, &[handed()]);
             let delivered = ended(&order, &[handed()], &receipt).unwrap();
-            let proof = DeliveryProof::of(&order, &receipt, &delivered, keep);
+            let proof = DeliveryProof::of("https://t", &order, &receipt, &delivered, keep);
             assert_eq!(proof.slices[0].removed, removed, "{stage:?} {keep}");
             let folder = tempfile::tempdir().unwrap();
             proof.keep(folder.path()).unwrap();

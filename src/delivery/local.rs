@@ -111,17 +111,7 @@ pub async fn deliver(
 /// A file cannot be removed.
 pub fn tidy(folder: &JobFolder, slices: &[SliceRecord]) -> Result<(), durable::FileError> {
     for slice in slices {
-        let path = folder.slice(&slice.name).join(DOCUMENTS);
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(durable::FileError::System {
-                    operation: "remove",
-                    path,
-                    source,
-                });
-            }
-            _ => {}
-        }
+        durable::remove_file(&folder.slice(&slice.name).join(DOCUMENTS))?;
     }
     Ok(())
 }

@@ -4,8 +4,18 @@
 //! What touches evidence has no network, and what has the network and the secrets sees no evidence: they share the
 //! two folders of [`outbox`], [`order`] in one direction, [`receipt`] in the other.
 
+pub mod account;
+pub mod course;
 pub mod custody;
+pub mod fill;
 pub mod local;
+pub mod name;
 pub mod order;
 pub mod outbox;
+pub mod patience;
 pub mod receipt;
+pub mod service;
+pub mod sketch;
+pub mod standing;
+pub mod state;
+pub mod steps;

@@ -11,8 +11,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::User;
 
+use super::account::Account;
 use super::order::{self, HandedSlice, Order};
 use super::receipt::{self, Receipt, Standing};
 use crate::durable::{self, FileError};
@@ -21,39 +21,9 @@ use crate::plaso::command::STORAGE;
 /// Sizes beyond which a file is not what it should be.
 const MOST: u64 = 4 * 1024 * 1024;
 
-/// Where the account is not known, its folders belong to this number, which nobody has.
-const FALLBACK: u32 = 60907;
-
 const ORDER: &str = "order.json";
 const SLICE: &str = "slice.json";
 const STANDING: &str = "delivery.standing";
-
-/// The user and group of delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// User.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-}
-
-impl Account {
-    /// The account by its name, or an unused number where there is no such account.
-    #[must_use]
-    pub fn named(user: &str) -> Self {
-        let known = User::from_name(user).ok().flatten();
-        known.map_or(
-            Self {
-                uid: FALLBACK,
-                gid: FALLBACK,
-            },
-            |user| Self {
-                uid: user.uid.as_raw(),
-                gid: user.gid.as_raw(),
-            },
-        )
-    }
-}
 
 /// The meeting place.
 #[derive(Clone, Debug)]
@@ -62,6 +32,8 @@ pub struct Outbox {
     receipts: PathBuf,
     /// Delivery's account, if it is another than ours.
     account: Option<Account>,
+    /// The server that it is for.
+    server: String,
 }
 
 impl Outbox {
@@ -72,7 +44,21 @@ impl Outbox {
             outbox: folder.join("outbox"),
             receipts: folder.join("receipts"),
             account,
+            server: String::new(),
         }
+    }
+
+    /// The same for a server: what was delivered whole to it is not handed over again.
+    #[must_use]
+    pub fn for_server(self, url: &str) -> Self {
+        let server = url.trim_end_matches('/').to_owned();
+        Self { server, ..self }
+    }
+
+    /// The server that it is for.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
     }
 
     /// Makes both folders.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use super::filesystem::{OpenFilesystem, system};
+use super::handing_over::HandingOver;
 use super::places::{Membership, Place, Work};
 use super::presence::or_gone;
 use super::slice::{SliceRun, stopped};
@@ -38,6 +39,7 @@ pub(super) struct JobContext {
     pub(super) talk: Talk,
     pub(super) selection: Selection,
     filesystems: BTreeMap<String, Planned>,
+    handing_over: HandingOver,
 }
 
 impl JobContext {
@@ -54,6 +56,12 @@ impl JobContext {
             Reading::Raw => &planned.raw,
             Reading::Mount => &planned.mount,
         })
+    }
+
+    /// A finished slice is handed over at once: its events are to be found while later ones are still extracted.
+    fn hand_over(&self, record: &SliceRecord) -> Result<(), EngineError> {
+        let plaso = self.engine.plaso.versions.plaso.to_string();
+        self.handing_over.slice(&self.folder, record, &plaso)
     }
 
     fn filesystem(&self, label: &str) -> Result<&Planned, EngineError> {
@@ -152,6 +160,7 @@ async fn steps(
     let mounts = request.mountpoint.as_ref().map(|folder| folder.join(&name));
     let folder = Arc::new(JobFolder::open(request.output.join(&name), mounts)?);
     if let Some(manifest) = folder.manifest()? {
+        HandingOver::of(request, &name, &[]).close(&folder, &manifest)?;
         return Ok(JobResult {
             folder: folder.path().to_path_buf(),
             manifest,
@@ -173,6 +182,8 @@ async fn steps(
         }
     };
     let (plan, open) = unless_stopped(talk, planning).await?;
+    let handing_over = HandingOver::of(request, &name, &plan.filesystems);
+    handing_over.open(source, &record)?;
     let context = JobContext {
         engine: Arc::clone(engine),
         source: Arc::clone(source),
@@ -180,6 +191,7 @@ async fn steps(
         talk: talk.clone(),
         selection,
         filesystems: views(&plan, &open),
+        handing_over,
     };
     let slices = run_slices(&context, &plan, membership).await?;
     drop(context);
@@ -192,6 +204,7 @@ async fn steps(
     };
     let finish = finish::finish(engine, source, &folder, talk, done);
     let manifest = unless_stopped(talk, finish).await?;
+    HandingOver::of(request, &manifest.job, &[]).close(&folder, &manifest)?;
     Ok(JobResult {
         folder: folder.path().to_path_buf(),
         manifest,
@@ -378,6 +391,7 @@ fn finished(
     let mut done: BTreeMap<String, SliceRecord> = BTreeMap::new();
     for planned in &plan.slices {
         if let Some(record) = context.folder.slice_record(&planned.name)? {
+            context.hand_over(&record)?;
             done.insert(planned.name.clone(), record);
         }
     }
@@ -404,6 +418,7 @@ async fn run_slice(
 ) -> Result<(usize, SliceRecord), EngineError> {
     let _place = place;
     let record = SliceRun::new(context, planned)?.run().await?;
+    context.hand_over(&record)?;
     Ok((planned.category, record))
 }
 

@@ -6,6 +6,7 @@
 
 pub mod filesystem;
 pub mod finish;
+mod handing_over;
 pub mod job;
 pub mod places;
 pub mod planning;

@@ -54,6 +54,16 @@ pub struct SourceFacts {
     pub protection: Vec<String>,
 }
 
+impl SourceFacts {
+    /// The volume id, the serial number, or the name of the file or folder.
+    #[must_use]
+    pub fn volume(&self) -> String {
+        let name = || Path::new(&self.path).file_name().unwrap_or_default();
+        let serial = self.serial.clone();
+        serial.unwrap_or_else(|| name().to_string_lossy().into_owned())
+    }
+}
+
 /// An open source.
 #[derive(Debug)]
 pub struct Source {

@@ -1,5 +1,6 @@
 //! `dfagent check`: everything that a job needs, one line each, with what to do.
 
+mod server;
 mod worker;
 
 use std::fs;
@@ -63,6 +64,7 @@ pub(super) fn run(args: &CheckArgs, config: Option<&Path>) -> anyhow::Result<Exi
     runtime.block_on(async {
         lines.push(cage(&settings, &own_program).await);
         lines.extend(plaso(&settings).await);
+        lines.extend(server::lines(&settings).await);
     });
     lines.extend(worker::lines(&settings));
     let worst = lines

@@ -1,0 +1,142 @@
+//! Pure: what a timeline is called, what its context says, and which index it shares.
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::order::{HandedSlice, Order};
+use crate::durable;
+use crate::printable;
+
+/// Timesketch's limit on names, in characters.
+const MOST: usize = 255;
+
+/// The timeline of a slice: `web-1 vol-0abc p1 01-triage`. Sorted by name, the timelines of a host stand together and
+/// in the order of their slices, whatever the number of hosts. The host is the name that stands on the evidence, or
+/// the cloud's instance id; where there is neither the volume comes first.
+#[must_use]
+pub fn timeline(order: &Order, slice: &HandedSlice) -> String {
+    let host = slice.host.as_deref().or(slice.instance.as_deref());
+    let host = host.map(|host| printable::line(host.trim(), 80));
+    let words = [
+        host.unwrap_or_default(),
+        printable::line(&order.volume, 100),
+        printable::line(&slice.filesystem, 20),
+        printable::line(&slice.name, 40),
+    ];
+    let words: Vec<&str> = words
+        .iter()
+        .map(String::as_str)
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.join(" ").chars().take(MOST).collect()
+}
+
+/// What the datasource keeps about where it is from, as JSON on one line.
+#[must_use]
+pub fn context(order: &Order, slice: &HandedSlice) -> String {
+    let manifest = order.closed.as_ref().map(|closed| &closed.manifest_sha256);
+    json!({
+        "case": order.case,
+        "volume": order.volume,
+        "job": order.job,
+        "started": order.run,
+        "host": slice.host,
+        "instance": slice.instance,
+        "filesystem": slice.filesystem,
+        "slice": slice.name,
+        "evidence_sha256": order.evidence_sha256,
+        "storage_sha256": slice.sha256,
+        "slice_record_sha256": slice.record_sha256,
+        "manifest_sha256": manifest,
+        "events": slice.events,
+        "documents": slice.documents,
+        "plaso": slice.plaso,
+        "dfagent": env!("CARGO_PKG_VERSION"),
+    })
+    .to_string()
+}
+
+/// The label by which Timesketch puts all slices of a run into one index: one for each would come to OpenSearch's
+/// limit of shards with a hundred hosts.
+#[must_use]
+pub fn data_label(order: &Order) -> String {
+    let mut hasher = Sha256::new();
+    for part in [&order.job, &order.run] {
+        hasher.update(part);
+        hasher.update([0]);
+    }
+    let hash = durable::hex(&hasher.finalize());
+    format!("dfagent-{}", &hash[..16])
+}
+
+/// The name of the storage file on its way: it says which upload it is, so that it can be looked for.
+#[must_use]
+pub fn file(upload: &str, slice: &HandedSlice) -> String {
+    let hash: String = slice.sha256.chars().take(16).collect();
+    format!("dfagent-{hash}-{upload}.plaso")
+}
+
+/// The sketch's name: the case, if the configuration asks for it.
+#[must_use]
+pub fn sketch(template: &str, case: Option<&str>) -> String {
+    let name = template.replace("{case}", case.unwrap_or("dfagent"));
+    let name: String = printable::line(name.trim(), MOST)
+        .chars()
+        .take(MOST)
+        .collect();
+    if name.is_empty() {
+        "dfagent".to_owned()
+    } else {
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_short_printable_and_in_order() {
+        let order = Order {
+            volume: "vol-0abc".into(),
+            ..Order::default()
+        };
+        let mut slice = HandedSlice {
+            name: "01-triage".into(),
+            filesystem: "p1".into(),
+            host: Some("web-1".into()),
+            ..HandedSlice::default()
+        };
+        assert_eq!(timeline(&order, &slice), "web-1 vol-0abc p1 01-triage");
+        slice.host = Some(format!("evil\u{1b}[2J\n{}", "x".repeat(1000)));
+        let name = timeline(&order, &slice);
+        assert!(
+            name.len() < 255 && !name.contains(['\u{1b}', '\n']),
+            "{name}"
+        );
+        slice.host = None;
+        slice.instance = Some("i-0123".into());
+        assert_eq!(timeline(&order, &slice), "i-0123 vol-0abc p1 01-triage");
+    }
+
+    #[test]
+    fn runs_of_one_job_share_no_index() {
+        let label = |run: &str| {
+            data_label(&Order {
+                job: "j".into(),
+                run: run.into(),
+                ..Order::default()
+            })
+        };
+        assert_eq!(label("1"), label("1"));
+        assert_ne!(label("1"), label("2"));
+    }
+
+    #[test]
+    fn the_sketch_is_the_case_unless_it_is_named() {
+        assert_eq!(sketch("{case}", Some("4711")), "4711");
+        assert_eq!(sketch("{case}", None), "dfagent");
+        assert_eq!(sketch("IR {case}!", Some("4711")), "IR 4711!");
+        assert_eq!(sketch(" ", None), "dfagent");
+    }
+}
