@@ -5,11 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use dfagent::delivery::account::Account;
 use dfagent::delivery::custody::DeliveryProof;
-use dfagent::delivery::order::{Closed, HandedSlice, Order};
-use dfagent::delivery::outbox::{Account, Outbox};
+use dfagent::delivery::order::{HandedSlice, Order};
+use dfagent::delivery::outbox::Outbox;
 use dfagent::delivery::receipt::{self, Link, Receipt, SliceReceipt, Stage, Standing};
-use dfagent::manifest::Manifest;
+use dfagent::dispatch::job::{Job, State};
+use dfagent::ledger::Ledger;
 use dfagent::plaso::verdict::Level;
 use dfagent::status::{Action, JobStatus};
 use libtest_mimic::{Failed, Trial};
@@ -19,7 +21,7 @@ use nix::unistd::Group;
 use crate::crashes::ends_or_is_done;
 use crate::daemon::{Agent, find};
 use crate::disks::{Disk, LazyDisk};
-use crate::lab::{Finished, Need, finish, sha256, tool, trial};
+use crate::lab::{Finished, Need, finish, tool, trial};
 use crate::needs;
 use crate::scene::{Scene, mark_of};
 
@@ -154,48 +156,6 @@ fn configure(scene: &Scene, keys: &str, tables: &str) {
     scene.configure(&scene.loops.nodes(), &more);
 }
 
-/// Waits until a job is on its way, with all that it has handed over.
-fn wait_delivering(agent: &Agent, scene: &Scene, id: &str) {
-    let job = agent.wait_for(id, "delivering").job;
-    hand_over(&outbox(scene), id, &job.folder);
-}
-
-/// Hands over what an engine has not handed over by itself.
-fn hand_over(outbox: &Outbox, id: &str, folder: &Path) {
-    let closed = |order: Order| order.closed.is_some();
-    if outbox.order(id).unwrap().is_some_and(closed) {
-        return;
-    }
-    let path = folder.join("manifest.json");
-    let manifest: Manifest = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    let mut order = Order {
-        schema: dfagent::delivery::order::SCHEMA.into(),
-        job: id.into(),
-        run: manifest.started,
-        ..Order::default()
-    };
-    outbox.keep_order(&order).unwrap();
-    let mut closed = Closed {
-        manifest_sha256: sha256(&path),
-        ..Closed::default()
-    };
-    for slice in manifest.slices {
-        let storage = storage(folder, &slice.name);
-        let handed = HandedSlice {
-            schema: order.schema.clone(),
-            name: slice.name.clone(),
-            documents: slice.documents,
-            bytes: fs::metadata(&storage).unwrap().len(),
-            sha256: sha256(&storage),
-            ..HandedSlice::default()
-        };
-        outbox.hand_over(id, &handed, &storage).unwrap();
-        closed.slices.push(slice.name);
-    }
-    order.closed = Some(closed);
-    outbox.keep_order(&order).unwrap();
-}
-
 fn storage(folder: &Path, slice: &str) -> PathBuf {
     folder.join("slices").join(slice).join("storage.plaso")
 }
@@ -228,7 +188,7 @@ fn proven(disk: &Disk) -> Result<(), Failed> {
         (server.running && server.ready == Some(true)).then_some(())
     });
     let id = agent.wait_job();
-    wait_delivering(&agent, &scene, &id);
+    agent.wait_for(&id, "delivering");
     hostile(&agent, &delivery, &scene, &id);
 
     // The agent is killed before the proof is there; the next one finds it when it starts.
@@ -240,10 +200,7 @@ fn proven(disk: &Disk) -> Result<(), Failed> {
         (job.job.hooks_done.len() == 1).then(|| job.job.clone())
     });
     let level = Level::Complete;
-    assert_eq!(
-        job.state,
-        dfagent::dispatch::job::State::Done { verdict: level }
-    );
+    assert_eq!(job.state, State::Done { verdict: level });
     let said = &job.hooks_done[0].outcome;
     assert!(said.ends_with(&format!("{SKETCH} complete")), "{said}");
     let told = job.delivery.unwrap();
@@ -318,7 +275,7 @@ fn killed(disk: &Disk) -> Result<(), Failed> {
     configure(&scene, "keep = false", "");
     let agent = scene.start();
     let id = agent.wait_job();
-    wait_delivering(&agent, &scene, &id);
+    agent.wait_for(&id, "delivering");
     assert!(agent.stop().0.success());
     let delivery = Delivery::start(&scene);
     delivery.say(&delivery.receipt(&id, Stage::Proven, 0));
@@ -383,7 +340,7 @@ fn short(disk: &Disk) -> Result<(), Failed> {
     let agent = scene.start();
     let delivery = Delivery::start(&scene);
     let id = agent.wait_job();
-    wait_delivering(&agent, &scene, &id);
+    agent.wait_for(&id, "delivering");
     let mut first = delivery.receipt(&id, Stage::Proven, 0);
     (first.slices[1].stage, first.slices[1].found) = (Stage::Short, Some(3));
     delivery.say(&first);
@@ -431,7 +388,7 @@ fn short(disk: &Disk) -> Result<(), Failed> {
     let refused = agent.act(Action::Retry { anew: false }, &id).unwrap_err();
     assert!(refused.contains("--anew"), "{refused}");
     agent.act(Action::Retry { anew: true }, &id).unwrap();
-    wait_delivering(&agent, &scene, &id);
+    agent.wait_for(&id, "delivering");
     let again = delivery.order(&id);
     assert_eq!((again.again, again.run != first.run), (0, true));
     Ok(())
@@ -451,11 +408,37 @@ fn held(disk: &Disk) -> Result<(), Failed> {
     });
     assert_eq!((job.job.state.name(), job.job.starts), ("queued", 0));
     let delivery = Delivery::start(&scene);
-    wait_delivering(&agent, &scene, &id);
+    agent.wait_for(&id, "delivering");
     assert!(!delivery.outbox.slices(&id)?.is_empty());
     agent.act(Action::Cancel, &id).unwrap();
     agent.wait_for(&id, "cancelled");
     assert_eq!(delivery.outbox.jobs()?, Vec::<String>::new());
+
+    // Retried, it is handed over again; what was delivered whole before is not.
+    agent.act(Action::Retry { anew: false }, &id).unwrap();
+    agent.wait_for(&id, "delivering");
+    let receipt = delivery.receipt(&id, Stage::Proven, 0);
+    agent.stop();
+    delivery.say(&receipt);
+    let agent = scene.start();
+    let before = agent.wait_for(&id, "done").job;
+    agent.stop();
+    let mut ledger = Ledger::open(&scene.ledger(), &scene.jobs())?.ledger;
+    let why = "as if the agent had been killed before it wrote that down".to_owned();
+    let state = State::Interrupted { why };
+    let lost = Job {
+        state,
+        delivery: None,
+        ..before.clone()
+    };
+    ledger.keep(&lost, "lost")?;
+    drop(ledger);
+    let agent = scene.start();
+    let again = agent.wait_for(&id, "done").job;
+    assert_eq!(
+        (again.delivery, again.state),
+        (before.delivery, before.state)
+    );
     let (status, _) = agent.stop();
     assert_eq!(status.code(), Some(0));
     scene.assert_nothing_left();
@@ -483,7 +466,7 @@ fn rights(disk: &Disk) -> Result<(), Failed> {
     fs::set_permissions(scene.at("."), fs::Permissions::from_mode(0o755))?;
     let agent = scene.start();
     let id = agent.wait_job();
-    wait_delivering(&agent, &scene, &id);
+    agent.wait_for(&id, "delivering");
     assert!(agent.stop().0.success());
 
     let cat = |group: &str, path: &Path| {
