@@ -52,6 +52,8 @@ pub(super) struct Deliveries {
     /// When receipts are looked at, because something changed.
     pub(super) due: Option<Instant>,
     pub(super) looked: Option<Instant>,
+    /// The time until the next look at the earliest.
+    pause: Duration,
     /// What cannot be done at the moment, in a sentence.
     pub(super) trouble: Option<String>,
 }
@@ -69,6 +71,7 @@ impl Deliveries {
             said: None,
             due: None,
             looked: None,
+            pause: PAUSE,
             trouble: None,
         }
     }
@@ -115,8 +118,15 @@ impl Deliveries {
 
     /// Something changed: it is looked at soon, with all that changes until then.
     pub(super) fn hint(&mut self) {
-        let earliest = self.looked.map(|looked| looked + PAUSE);
+        let earliest = self.looked.map(|looked| looked + self.pause);
         self.due = self.due.or(Some(earliest.unwrap_or_else(Instant::now)));
+    }
+
+    /// A look is over. Whoever writes receipts that take long to read is read less often: the agent has other work.
+    pub(super) fn looked(&mut self, begun: Instant) {
+        let now = Instant::now();
+        self.looked = Some(now);
+        self.pause = PAUSE.max(now.duration_since(begun) * 9);
     }
 
     /// A job or its order changed, so its receipt is read again though it did not change.

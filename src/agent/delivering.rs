@@ -7,9 +7,9 @@ use super::receipts::status_of;
 use super::{Agent, sentence};
 use crate::delivery::account::Account;
 use crate::delivery::custody::DeliveryProof;
-use crate::delivery::order::{HandedSlice, Order};
+use crate::delivery::order::Order;
 use crate::delivery::outbox::Outbox;
-use crate::delivery::receipt::{Receipt, ended};
+use crate::delivery::receipt::{Delivered, ended};
 use crate::dispatch::job::{DeliveryRecord, Job, State};
 use crate::durable::FileError;
 use crate::ledger::{Ledger, LedgerError};
@@ -18,11 +18,10 @@ use crate::printable;
 use crate::status::{DeliveryStatus, OperatorTask};
 use crate::telemetry::events::Event;
 
-/// How a delivery ended, with what it was made of.
+/// How a delivery ended.
 struct Ended {
-    order: Order,
-    receipt: Receipt,
-    handed: Vec<HandedSlice>,
+    delivered: Delivered,
+    proof: DeliveryProof,
 }
 
 impl Agent {
@@ -37,9 +36,9 @@ impl Agent {
     /// Looks at how delivery is and at the receipts of all jobs that are not at their end; `all`: also at those that
     /// did not change.
     pub(super) fn look_at_deliveries(&mut self, all: bool) {
+        let begun = Instant::now();
         let first = self.deliveries.looked.is_none();
         self.deliveries.due = None;
-        self.deliveries.looked = Some(Instant::now());
         self.deliveries.trouble = None;
         let settings = self.in_force.settings();
         if all
@@ -64,6 +63,7 @@ impl Agent {
         for job in &jobs {
             self.look_at(job, all, first);
         }
+        self.deliveries.looked(begun);
         self.changed = true;
     }
 
@@ -74,10 +74,22 @@ impl Agent {
             return;
         }
         seen.mark = mark;
-        match self.take_stock(job, first) {
-            Ok(Some(ended)) => self.decide(job, &ended),
+        let ended = self.take_stock(job, first);
+        let kept = ended.and_then(|ended| {
+            // The custody record is kept before the ledger says so.
+            ended
+                .as_ref()
+                .map_or(Ok(()), |one| one.proof.keep(&job.folder))?;
+            Ok(ended)
+        });
+        match kept {
+            Ok(Some(ended)) => self.decide(job, ended),
             Ok(None) => {}
-            Err(error) => self.deliveries.trouble = Some(sentence(&error)),
+            Err(error) => {
+                self.deliveries.trouble = Some(sentence(&error));
+                // It is tried again at the next look.
+                self.deliveries.seen.entry(job.id.clone()).or_default().mark = None;
+            }
         }
     }
 
@@ -86,6 +98,11 @@ impl Agent {
         let delivering = matches!(job.state, State::Delivering { .. });
         let deliveries = &mut self.deliveries;
         let Some(order) = deliveries.outbox.order(&job.id)? else {
+            let before = delivering.then(|| DeliveryProof::read(&job.folder));
+            let before = before.transpose()?.flatten();
+            if let Some(ended) = before.and_then(|proof| whole(proof, deliveries.outbox.server())) {
+                return Ok(Some(ended));
+            }
             let seen = deliveries.seen.entry(job.id.clone()).or_default();
             seen.status = DeliveryStatus::default();
             seen.task = delivering.then(|| OperatorTask {
@@ -120,25 +137,19 @@ impl Agent {
         seen.status = status.clone();
         let meter = deliveries.meters.entry(job.id.clone()).or_default();
         meter.add(&status, &mut self.totals, !first, Instant::now());
-        Ok(receipt.filter(|_| delivering).map(|receipt| Ended {
-            order,
-            receipt,
-            handed,
+        let keep = self.in_force.settings().delivery.keep;
+        let server = deliveries.outbox.server();
+        let receipt = receipt.filter(|_| delivering);
+        Ok(receipt.and_then(|receipt| {
+            let delivered = ended(&order, &handed, &receipt)?;
+            let proof = DeliveryProof::of(server, &order, &receipt, &delivered, keep);
+            Some(Ended { delivered, proof })
         }))
     }
 
-    /// Decides whether a job is delivered. The custody record is kept before the ledger says so.
-    fn decide(&mut self, job: &Job, one: &Ended) {
-        let Some(delivered) = ended(&one.order, &one.handed, &one.receipt) else {
-            return;
-        };
-        let keep = self.in_force.settings().delivery.keep;
-        let server = self.deliveries.outbox.server();
-        let proof = DeliveryProof::of(server, &one.order, &one.receipt, &delivered, keep);
-        if let Err(error) = proof.keep(&job.folder) {
-            self.deliveries.trouble = Some(sentence(&error));
-            return;
-        }
+    /// A job is delivered, as its custody record says.
+    fn decide(&mut self, job: &Job, one: Ended) {
+        let Ended { delivered, proof } = one;
         self.had_work = true;
         let (sketch, now) = (proof.sketch, self.now());
         let effects = self.dispatcher.delivered(&job.id, delivered, sketch, &now);
@@ -233,6 +244,17 @@ impl Agent {
         }
         self.look_at_deliveries(true);
     }
+}
+
+/// What was delivered whole before is not handed over again: the record of then holds.
+fn whole(proof: DeliveryProof, server: &str) -> Option<Ended> {
+    let delivered = Delivered {
+        level: Level::Complete,
+        reasons: Vec::new(),
+        documents: proof.documents,
+    };
+    let is_whole = proof.is_whole(&proof.run, server);
+    is_whole.then_some(Ended { delivered, proof })
 }
 
 fn complain(error: &FileError) {

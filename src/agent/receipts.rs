@@ -54,7 +54,7 @@ fn is_proven(slice: &SliceReceipt) -> bool {
 /// What was counted of a job's delivery so far.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
-    /// By slice: bytes that the server had, and whether it was proven.
+    /// By slice: bytes that the server had, and whether it was ever proven.
     seen: BTreeMap<String, (u64, bool)>,
     /// Since when, from which number on.
     from: Option<(Instant, u64)>,
@@ -73,8 +73,9 @@ impl Meter {
     ) {
         for one in &status.each {
             let proven = is_proven(one);
-            let now = (one.sent, proven);
-            let (sent, was_proven) = self.seen.insert(one.name.clone(), now).unwrap_or_default();
+            let seen = self.seen.entry(one.name.clone()).or_default();
+            let (sent, was_proven) = *seen;
+            *seen = (one.sent, proven || was_proven);
             // An upload that begins anew sends its bytes again.
             let more = one.sent.saturating_sub(sent);
             self.sent = self.sent.saturating_add(more);
