@@ -10,6 +10,7 @@ Figures are ratios within one run. Prints, and asserts nothing but that every co
 """
 
 import argparse
+import concurrent.futures
 import contextlib
 import glob
 import hashlib
@@ -21,6 +22,7 @@ import sqlite3
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "timesketch"))
@@ -94,17 +96,30 @@ def pad(storage, mib):
             database.commit()
 
 
+def peak_of(pid, told):
+    """Reads, until the process ends, what memory it had at the most: what `wait4` says counts its parent in."""
+    peak = 0
+    while not told.is_set():
+        with contextlib.suppress(OSError, IndexError), open(f"/proc/{pid}/status", encoding="ascii") as file:
+            peak = int([line.split()[1] for line in file if line.startswith("VmHWM:")][0])
+        told.wait(0.02)
+    return peak / 1024
+
+
 def measured(command, **options):
     """Runs a command; returns seconds, CPU seconds, peak memory in MiB, and what it told."""
-    started = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options) as process:
+    started, ended = time.monotonic(), threading.Event()
+    with concurrent.futures.ThreadPoolExecutor() as pool, \
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options) as process:
+        peak = pool.submit(peak_of, process.pid, ended)
         told = process.stderr.read().decode(errors="replace")
+        ended.set()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"bench: {command[0]} ended with {process.returncode}: {told[-2000:]}")
     return {"all": time.monotonic() - started, "cpu": used.ru_utime + used.ru_stime,
-            "peak": used.ru_maxrss / 1024, "told": told}
+            "peak": peak.result(), "told": told}
 
 
 def importer(about, sketch, storage, home):
