@@ -38,8 +38,8 @@ ACCOUNT, NUMBER = "dfagent-delivery", 60907
 # Seconds between two looks at what can be found.
 PACE = 1
 
-# For the picture: what the intruder's address and programs left, without the 170 guesses.
-STORY = 'message:("203.0.113.66" OR sysupdate OR "thumb.php") AND NOT message:("Failed password" OR hostname)'
+# For the picture: what the intruder's address left on both hosts, without the 170 guesses.
+STORY = '"203.0.113.66" AND NOT message:("Failed password" OR Hostname)'
 
 
 class Watch(threading.Thread):
@@ -198,9 +198,14 @@ password_file = "{password}"
                 page.type('//input[@name="username"]', self.about["user"])
                 page.type('//input[@name="password"]', password)
                 page.click('//button[@type="submit"] | //input[@type="submit"]')
+                # The list of sketches, which is there when the login is done.
+                page.find(f'//a[contains(@href, "/sketch/{self.watch.sketch}")]')
                 page.open(self.link(STORY))
-                page.find('//tr[contains(., "Successful login of user: backup")]')
+                page.find('//td[contains(., "Successful login of user: backup")]')
+                page.settle()
                 page.picture(path)
+                if page.count('//*[contains(@class, "v-snack--active") or contains(@class, "v-dialog--active")]'):
+                    print("THE PAGE SHOWS A MESSAGE that should not be in the picture")
         except browser.BrowserError as error:
             print(f"NO PICTURE: {error}")
             return

@@ -18,8 +18,20 @@ WIDTH, HEIGHT = 1400, 900
 # How long an element is waited for, in seconds, and any answer of the driver.
 ELEMENT, ANSWER = 60, 120
 
+TIMEOUTS = {"implicit": ELEMENT * 1000, "script": ELEMENT * 1000}
+
 # By this name WebDriver calls an element.
 ELEMENT_KEY = "element-6066-11e4-a52e-4f735466cecf"
+
+SETTLED = """
+const done = arguments[0];
+let before = -1;
+const look = () => {
+  const now = performance.getEntriesByType("resource").length;
+  if (now === before) { done(); } else { before = now; setTimeout(look, 1000); }
+};
+document.fonts.ready.then(look);
+"""
 
 
 class BrowserError(Exception):
@@ -73,17 +85,22 @@ class Browser:
                 break
         else:
             raise BrowserError(f"{DRIVER} ended at once")
-        wanted = {"goog:chromeOptions": options(self.profile.name), "timeouts": {"implicit": ELEMENT * 1000}}
+        wanted = {"goog:chromeOptions": options(self.profile.name), "timeouts": TIMEOUTS}
         self.session = self.ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
+        # The page alone, for a window has a frame, too, even where nobody sees it.
+        size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
+        self.tell("POST", "/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": size})
 
     def __exit__(self, *_):
-        if self.session:
-            self.ask("DELETE", f"/session/{self.session}")
-        if self.driver:
-            self.driver.terminate()
-            self.driver.wait()
-            self.driver.stdout.close()
-        self.profile.cleanup()
+        try:
+            if self.session:
+                self.ask("DELETE", f"/session/{self.session}")
+        finally:
+            if self.driver:
+                self.driver.terminate()
+                self.driver.wait()
+                self.driver.stdout.close()
+            self.profile.cleanup()
 
     def ask(self, method, path, body=None):
         """Asks the driver; returns the value that it answers with."""
@@ -117,7 +134,7 @@ class Browser:
         """How many such elements are shown now."""
         self.tell("POST", "/timeouts", {"implicit": 0})
         found = self.tell("POST", "/elements", {"using": "xpath", "value": xpath})
-        self.tell("POST", "/timeouts", {"implicit": ELEMENT * 1000})
+        self.tell("POST", "/timeouts", TIMEOUTS)
         return sum(self.tell("GET", f"/element/{one[ELEMENT_KEY]}/displayed") for one in found)
 
     def type(self, xpath, text):
@@ -128,9 +145,9 @@ class Browser:
         """Clicks on an element."""
         self.tell("POST", f"/element/{self.find(xpath)}/click")
 
-    def run(self, script):
-        """Runs a script in the page that calls `arguments[0]` with what it has found."""
-        return self.tell("POST", "/execute/async", {"script": script, "args": []})
+    def settle(self):
+        """Waits until the page has its fonts and has asked for nothing more for a second."""
+        self.tell("POST", "/execute/async", {"script": SETTLED, "args": []})
 
     def picture(self, path):
         """Writes what is shown as PNG."""
