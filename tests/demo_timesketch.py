@@ -12,6 +12,7 @@ import os
 import pwd
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -248,12 +249,15 @@ def main():
     with open(path, "wb") as log:
         deliver = subprocess.Popen([lab.PROGRAM, "--config", os.path.join(output, "deliver.toml"), "deliver"],
                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    agent = subprocess.Popen(command)
-    ends = {os.pidfd_open(process.pid): process for process in (deliver, agent)}
-    ended = [ends[one] for one in select.select(list(ends), [], [])[0]]
-    if agent not in ended:
-        print(f"delivery ended by itself; {path} says why", flush=True)
-        agent.terminate()
+    # In a group of its own, to be ended as Ctrl-C would end it: in order, loop devices removed.
+    agent = subprocess.Popen(command, process_group=0)
+    try:
+        select.select([os.pidfd_open(process.pid) for process in (deliver, agent)], [], [])
+    except KeyboardInterrupt:
+        print("stopping", flush=True)
+    finally:
+        if agent.poll() is None:
+            os.killpg(agent.pid, signal.SIGINT)
     code = agent.wait()
     deliver.terminate()
     if deliver.wait() != 0:
