@@ -25,8 +25,8 @@ setup-test: ## Install what running and tests need
 build: ## Build target/release/dfagent
 	@cargo build --release --locked --quiet
 
-demo: setup build $(if $(filter timesketch,$(TO)),setup-timesketch) ## Make two evidence disks and their timelines, in out/demo
-	@/usr/bin/python3 -B tests/demo.py out/demo
+demo: setup build $(if $(filter timesketch,$(TO)),setup-timesketch) ## Make two evidence disks and their timelines, in out/demo (TO=timesketch: in Timesketch, too)
+	@/usr/bin/python3 -B tests/demo.py out/demo $(if $(TO),--to $(TO))
 
 # A person searches for bare words, too: of a usual timeline OpenSearch would refuse those of 15
 # letters and more (too_many_nested_clauses) with the limit that it comes with.

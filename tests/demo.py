@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 """The demonstration: two volumes are attached, the agent does the rest, and the intrusion is found.
 
-usage: demo.py OUTDIR
+usage: demo.py OUTDIR [--to timesketch]
 
 Makes a GPT disk with an ext4 root (about 50,000 events and a planted intrusion) and an XFS data
 disk without a partition table. Starts a udevd and the agent in namespaces of their own, attaches
 both disks as new loop devices, and shows the live status until both jobs are done. Then looks for
 the planted lines in the timelines. Leaves nothing but OUTDIR. Exits with 1 if a verdict is not
 complete or a planted line is missing.
+
+With --to timesketch the events also go to a real Timesketch on loopback, and are looked for there, too.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -18,12 +21,14 @@ import subprocess
 import sys
 import time
 
+import demo_timesketch
 import lab.agent as lab
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 NAMESPACE = os.path.join(HERE, "lab", "udev.sh")
 DISKS = ("root.img", "data.img")
+CASE = "demo"
 
 
 class Steps:
@@ -47,9 +52,11 @@ def make_disks(folder):
     subprocess.run(command, check=True)
 
 
-def run_agent(output):
+def run_agent(output, timesketch=None):
     """Lets the agent do its work in namespaces of its own; returns the folders of its jobs by disk."""
     command = [NAMESPACE, "/usr/bin/python3", "-B", os.path.abspath(__file__), output, "--inside"]
+    if timesketch:
+        command = timesketch.beside(command)
     if os.geteuid() != 0:
         command.insert(0, "sudo")
     code = subprocess.run(command, check=False).returncode
@@ -61,22 +68,33 @@ def run_agent(output):
 
 def inside(output):
     """Attaches the disks beside a running agent and shows its status until both are done."""
+    attached = {}
     with lab.Loops(len(DISKS)) as loops:
         config = os.path.join(output, "dfagent.toml")
-        lab.configure(config, os.path.join(output, "agent"), loops.nodes, case="demo")
+        more = read(os.path.join(output, "timesketch.toml"))
+        lab.configure(config, os.path.join(output, "agent"), loops.nodes, more, case=CASE)
         with lab.Agent(config) as agent:
             for disk in DISKS:
+                attached[disk] = time.monotonic()
                 loops.attach(os.path.join(output, "disks", disk))
             with lab.watching(config):
                 jobs = agent.wait_until_done(len(DISKS))
     folders = {disk: folder for disk in DISKS for id, folder in jobs.items() if id.startswith(disk)}
-    with open(os.path.join(output, "jobs.json"), "w", encoding="utf-8") as file:
-        json.dump(folders, file)
+    for name, value in (("jobs.json", folders), ("attached.json", attached)):
+        with open(os.path.join(output, name), "w", encoding="utf-8") as file:
+            json.dump(value, file)
     if os.environ.get("SUDO_UID"):
         owner = (int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
         for folder, _, files in os.walk(output):
             for name in [folder] + [os.path.join(folder, file) for file in files]:
                 os.lchown(name, *owner)
+
+
+def read(path):
+    """A file's text; nothing where there is no file."""
+    with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
+        return file.read()
+    return ""
 
 
 def find_planted(planted, jobs):
@@ -123,10 +141,47 @@ def show_results(jobs, steps):
     return complete
 
 
+def look_into(timesketch, steps, jobs, planted):
+    """Looks for all events and for the planted lines in Timesketch; returns whether all are there."""
+    same = steps.run("the events, counted in the files and found in Timesketch", timesketch.compare, jobs)
+    found = steps.run("the planted intrusion, as a search in Timesketch finds it", timesketch.find_planted, planted)
+    show_found(found)
+    missing = sum(1 for _, count, _ in found if count == 0)
+    print(f"\n{len(found) - missing} of {len(found)} planted lines found in Timesketch")
+    steps.run("a picture of Timesketch's own page", timesketch.take_picture)
+    timesketch.farewell()
+    return same and not missing
+
+
+def demonstrate(output, to):
+    """Makes the disks, lets the agent work, and shows what was found; returns the exit code."""
+    disks = os.path.join(output, "disks")
+    os.makedirs(disks)
+    steps = Steps()
+    steps.run("making two evidence disks", make_disks, disks)
+    with contextlib.ExitStack() as stack:
+        timesketch = None
+        if to:
+            begin = demo_timesketch.Timesketch
+            timesketch = stack.enter_context(steps.run("a real Timesketch starts on loopback", begin, output, CASE))
+        jobs = steps.run("two volumes are attached beside a running agent", run_agent, output, timesketch)
+        with open(os.path.join(disks, "planted.json"), encoding="utf-8") as file:
+            planted = json.load(file)
+        found = steps.run("the planted intrusion, as found in the timelines", find_planted, planted, jobs)
+        show_found(found)
+        there = look_into(timesketch, steps, jobs, planted) if timesketch else True
+    print("\n== results")
+    complete = show_results(jobs, steps)
+    missing = sum(1 for _, count, _ in found if count == 0)
+    print(f"\n{len(found) - missing} of {len(found)} planted lines found")
+    return 0 if complete and there and not missing else 1
+
+
 def main():
     """Runs the demonstration."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", help="folder for disks and results; what is in it is replaced")
+    parser.add_argument("--to", choices=["timesketch"], help="where the events go besides")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     output = os.path.abspath(arguments.output)
@@ -134,20 +189,7 @@ def main():
         return inside(output)
     if os.path.isdir(output):
         shutil.rmtree(output)
-    disks = os.path.join(output, "disks")
-    os.makedirs(disks)
-    steps = Steps()
-    steps.run("making two evidence disks", make_disks, disks)
-    jobs = steps.run("two volumes are attached beside a running agent", run_agent, output)
-    with open(os.path.join(disks, "planted.json"), encoding="utf-8") as file:
-        planted = json.load(file)
-    found = steps.run("the planted intrusion, as found in the timelines", find_planted, planted, jobs)
-    show_found(found)
-    print("\n== results")
-    complete = show_results(jobs, steps)
-    missing = sum(1 for _, count, _ in found if count == 0)
-    print(f"\n{len(found) - missing} of {len(found)} planted lines found")
-    return 0 if complete and not missing else 1
+    return demonstrate(output, arguments.to)
 
 
 if __name__ == "__main__":

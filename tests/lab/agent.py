@@ -73,8 +73,8 @@ def remove(control, number):
     print(f"/dev/loop{number} is still busy and stays")
 
 
-def configure(path, directory, nodes, **attach):
-    """Writes a configuration under which these loop devices, and nothing else, are evidence."""
+def configure(path, directory, nodes, more="", **attach):
+    """Writes a configuration under which these loop devices, and nothing else, are evidence; `more` is added."""
     rules = {"points": nodes, **attach}
     lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in rules.items())
     filters = os.path.join(directory, "filters")
@@ -90,7 +90,7 @@ environment = "{PLASO}"
 loops = true
 [attach.evidence]
 {lines}
-"""
+{more}"""
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
 

@@ -202,16 +202,30 @@ class Servers(Configuration):
         self.start(names)
 
 
-def greet(about):
+def greet(about, state):
     """Tells a person what to do with the servers."""
+    config, password = os.path.join(state, "dfagent.toml"), os.path.join(state, "password")
+    root = "" if os.geteuid() == 0 else "sudo "
+    authority = f'\nca_file = "{about["ca_file"]}"' if about["ca_file"] else ""
     print(f"""
 Timesketch runs at  {about['url']}
 with OpenSearch     {about['opensearch_version']} at {about['opensearch']}
 log in as           {about['user']}
 with the password   in {about['password_file']}
 
-Open the address and log in. A storage file (.plaso) of an agent's job can be uploaded in a sketch
-there, or with the official importer, {about['importer']}.
+Open the address and log in. A disk, an image or a folder comes there with these lines, in another
+terminal; SOURCE is yours, and `make build` makes target/release/dfagent:
+
+{root}install -m 600 {about['password_file']} {password}
+cat >{config} <<'END'
+[timesketch]
+user = "{about['user']}"
+password_file = "{password}"{authority}
+END
+{root}target/release/dfagent --config {config} process SOURCE --to {about['url']} --work out/jobs
+
+A storage file (.plaso) can also be uploaded in a sketch there, or with the official importer,
+{about['importer']}.
 Logs are in {about['logs']}. Ctrl-C ends all of it; what was loaded is there again at the next start.
 """, flush=True)
 
@@ -230,7 +244,7 @@ def serve(servers, person):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: os.write(woken, b"."))
         if person:
-            greet(servers.about())
+            greet(servers.about(), servers.state)
         else:
             print(json.dumps(servers.about()), flush=True)
         calls = [wake] if person else [wake, sys.stdin]
