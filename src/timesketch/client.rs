@@ -270,7 +270,8 @@ impl Client {
         }
         // The server passes over users that it does not have.
         let users = self.raw_sketch(&action, id).await?.1;
-        let has = |name: &str| users.iter().any(|user| user == name);
+        // The owner, as which we made it, is not among them.
+        let has = |name: &str| name == self.keeper.user() || users.iter().any(|user| user == name);
         let missing: Vec<String> = readers
             .iter()
             .chain(writers)

@@ -123,3 +123,172 @@ fn title(answer: &Answer) -> String {
     let title = found.map(|found| found[1].trim().to_owned());
     printable::line(title.as_deref().unwrap_or("without a title"), MOST_TEXT)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::tests::{Fake, HTML, quiet, storage, upload};
+    use super::super::{Client, Fault};
+    use super::*;
+    use crate::config::delivery::TimesketchSettings;
+    use crate::http::tests::{Act, Stub, answer, json};
+
+    #[test]
+    fn a_token_is_found_in_pages_of_any_style() {
+        for page in [
+            r#"<meta name="csrf-token" content="ab.c-d_e"/>"#,
+            "<meta name=csrf-token content=ab.c-d_e>",
+            r#"<input id="csrf_token" name="csrf_token" type="hidden" value="ab.c-d_e">"#,
+        ] {
+            assert_eq!(token(page).as_deref(), Some("ab.c-d_e"), "{page}");
+        }
+        assert_eq!(token("<input id=other value=x>"), None);
+    }
+
+    #[test]
+    fn a_page_that_says_not_found_is_no_word_of_timesketch() {
+        let answer = |html, status| Answer {
+            status,
+            html,
+            location: None,
+            cookies: Vec::new(),
+            after: None,
+            body: b"{\"message\": 7}".to_vec(),
+        };
+        let fault = |answer| accept("x", answer, true).unwrap_err().fault();
+        assert_eq!(fault(answer(true, 404)), Fault::Passing { after: None });
+        assert_eq!(fault(answer(false, 404)), Fault::NotFound);
+        assert_eq!(fault(answer(true, 200)), Fault::Unsure { after: None });
+        assert!(accept("x", answer(false, 200), true).is_ok());
+    }
+
+    #[tokio::test]
+    async fn every_refusal_says_what_may_be_done() {
+        let seconds = |after| Some(Duration::from_secs(after));
+        let passing = Fault::Passing { after: seconds(7) };
+        let unsure = Fault::Unsure { after: seconds(7) };
+        let said = |text: &str| format!(r#"{{"message": "{text}"}}"#);
+        let table = [
+            ("429 Too Many", said("slow down"), passing, passing),
+            (
+                "500 Internal",
+                said("Internal Server Error"),
+                passing,
+                unsure,
+            ),
+            ("502 Bad Gateway", String::new(), passing, unsure),
+            ("503 Unavailable", String::new(), passing, unsure),
+            (
+                "413 Too Large",
+                String::new(),
+                Fault::TooLarge,
+                Fault::TooLarge,
+            ),
+            (
+                "404 Not Found",
+                said("No sketch found"),
+                Fault::NotFound,
+                Fault::NotFound,
+            ),
+            (
+                "403 Forbidden",
+                said("no write access"),
+                Fault::Refused,
+                Fault::Refused,
+            ),
+            (
+                "400 Bad",
+                said("Upload not enabled"),
+                Fault::Refused,
+                Fault::Refused,
+            ),
+            (
+                "400 Bad",
+                said("file to an archived sketch."),
+                Fault::Refused,
+                Fault::Refused,
+            ),
+            ("418 Teapot", String::new(), Fault::Refused, Fault::Refused),
+        ];
+        for (status, body, of_get, of_post) in table {
+            let text = body.clone();
+            let fake = Fake::start(move |_| {
+                answer(
+                    status,
+                    "Content-Type: application/json\r\nRetry-After: 7\r\n",
+                    &text,
+                )
+            })
+            .await;
+            let client = fake.client();
+            let got = client.version().await.unwrap_err();
+            assert_eq!(got.fault(), of_get, "GET {status} {body}");
+            let file = storage(&fake);
+            let posted = client.send_chunk(&upload(&file), &quiet).await.unwrap_err();
+            assert_eq!(posted.fault(), of_post, "POST {status} {body}");
+            assert_eq!(fake.logins(), 1, "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_lost_or_nonsense_leaves_us_unsure_of_the_chunk() {
+        for act in [
+            Act::Reset(usize::MAX),
+            Act::Silence,
+            json("201 CREATED", "{\"meta\":"),
+            json(
+                "201 CREATED",
+                "{\"meta\":{\"upload_complete\":false},\"objects\":[]}",
+            ),
+            json("201 CREATED", "[]"),
+            Act::Endless,
+        ] {
+            let fake = Fake::start({
+                let act = act.clone();
+                move |_| act.clone()
+            })
+            .await;
+            let file = storage(&fake);
+            let error = fake
+                .client()
+                .send_chunk(&upload(&file), &quiet)
+                .await
+                .unwrap_err();
+            assert_eq!(
+                error.fault(),
+                Fault::Unsure { after: None },
+                "{act:?} {error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn somebody_else_s_page_is_neither_success_nor_a_wrong_password() {
+        let stub =
+            Stub::start(|_| answer("200 OK", HTML, "<title>Captive\u{202e} portal</title>")).await;
+        let fake = Fake::start(|_| answer("200 OK", HTML, "<title>Oops</title>")).await;
+        let mut settings = TimesketchSettings {
+            url: stub.url(),
+            password_file: fake.password_file(),
+            ..TimesketchSettings::default()
+        };
+        let error = Client::new(&settings, None)
+            .unwrap()
+            .version()
+            .await
+            .unwrap_err();
+        assert_eq!(error.fault(), Fault::Passing { after: None });
+        assert!(
+            error.to_string().contains(r"(Captive\u{202e} portal)"),
+            "{error}"
+        );
+        settings.url = fake.stub.url();
+        let client = Client::new(&settings, None).unwrap();
+        let error = client.version().await.unwrap_err();
+        assert_eq!(error.fault(), Fault::Passing { after: None });
+        let file = storage(&fake);
+        let error = client.send_chunk(&upload(&file), &quiet).await.unwrap_err();
+        assert_eq!(error.fault(), Fault::Unsure { after: None });
+    }
+}

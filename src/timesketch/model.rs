@@ -213,7 +213,10 @@ impl From<RawSketch> for Sketch {
             id: raw.id,
             name: printable::line(&raw.name, MOST_NAME),
             archived: raw.status.0 == "archived",
-            created: raw.created_at.map(|text| printable::line(&text, 40)),
+            // Its lists write a blank in the middle.
+            created: raw
+                .created_at
+                .map(|text| printable::line(&text.replacen(' ', "T", 1), 40)),
         }
     }
 }

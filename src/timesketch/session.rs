@@ -61,6 +61,10 @@ impl Keeper {
         }
     }
 
+    pub(super) fn user(&self) -> &str {
+        &self.user
+    }
+
     /// Whether the server refused the secret that still stands in its file.
     pub(super) async fn is_locked_out(&self) -> bool {
         let refused = self.state.lock().await.refused.clone();
@@ -330,4 +334,131 @@ fn token(verb: &str, wire: &Wire, mut answer: Answer) -> Result<String, ClientEr
         Err(error) => error,
         Ok(_) => judge::odd(&action, "no token in its page", false),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::Mutex;
+    use std::sync::atomic::Ordering;
+
+    use futures_util::future::join_all;
+
+    use super::super::tests::{Fake, VERSION, page};
+    use super::super::{Client, Fault};
+    use crate::config::delivery::{Login, TimesketchSettings};
+    use crate::http::tests::{Act, Stub, answer, json};
+
+    #[tokio::test]
+    async fn credentials_never_follow_a_redirect() {
+        let thief = Arc::new(Stub::start(|_| json("200 OK", "{}")).await);
+        for status in ["302 Found", "307 Temporary", "308 Permanent"] {
+            for login in [Login::Password, Login::Basic] {
+                let fake = Fake::start(|_| Act::Silence).await;
+                let head = format!("Location: {}/login\r\n", thief.url());
+                let stub = Stub::start(move |heard| match heard.line.as_str() {
+                    "GET /login/?local_auth=1" => page(1, ""),
+                    _ => answer(status, &head, ""),
+                })
+                .await;
+                let settings = TimesketchSettings {
+                    url: stub.url(),
+                    login,
+                    password_file: fake.password_file(),
+                    ..TimesketchSettings::default()
+                };
+                let client = Client::new(&settings, None).unwrap();
+                client.version().await.unwrap_err();
+            }
+        }
+        assert!(thief.lines().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_knows_us_is_told_every_time() {
+        let inside = Arc::new(Mutex::new(false));
+        let open = Arc::clone(&inside);
+        let stub = Stub::start(move |heard| match heard.line.as_str() {
+            _ if heard.header("authorization").is_none() => answer("401 Unauthorized", "", ""),
+            "GET /login/" => {
+                *open.lock().unwrap() = true;
+                answer("302 FOUND", "Location: /\r\nSet-Cookie: session=s\r\n", "")
+            }
+            _ if !*open.lock().unwrap() => answer("302 FOUND", "Location: /login/\r\n", ""),
+            "GET /" => page(1, ""),
+            _ => json("200 OK", VERSION),
+        })
+        .await;
+        let fake = Fake::start(|_| Act::Silence).await;
+        let mut settings = TimesketchSettings {
+            url: stub.url(),
+            user: "agent".into(),
+            login: Login::Basic,
+            password_file: fake.password_file(),
+            ..TimesketchSettings::default()
+        };
+        Client::new(&settings, None)
+            .unwrap()
+            .version()
+            .await
+            .unwrap();
+        assert!(*inside.lock().unwrap());
+        settings.login = Login::Certificate;
+        let error = Client::new(&settings, None)
+            .unwrap()
+            .version()
+            .await
+            .unwrap_err();
+        assert_eq!(error.fault(), Fault::Refused);
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_does_not_know_us_is_asked_once() {
+        let known = Arc::new(Mutex::new(true));
+        let knows = Arc::clone(&known);
+        let stub = Stub::start(move |heard| match heard.line.as_str() {
+            _ if !*knows.lock().unwrap() => answer("401 Unauthorized", "", ""),
+            "GET /" => page(1, ""),
+            _ => json("200 OK", VERSION),
+        })
+        .await;
+        let fake = Fake::start(|_| Act::Silence).await;
+        let settings = TimesketchSettings {
+            url: stub.url(),
+            login: Login::Basic,
+            password_file: fake.password_file(),
+            ..TimesketchSettings::default()
+        };
+        let client = Client::new(&settings, None).unwrap();
+        client.version().await.unwrap();
+        *known.lock().unwrap() = false;
+        let before = stub.lines().len();
+        for _ in 0..3 {
+            let error = client.version().await.unwrap_err();
+            assert_eq!(error.fault(), Fault::Credentials);
+        }
+        assert_eq!(stub.lines().len(), before + 1);
+        *known.lock().unwrap() = true;
+        fake.set_password("another");
+        client.version().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_wrong_password_is_tried_once_until_its_file_changes() {
+        let fake = Fake::start(|_| json("200 OK", VERSION)).await;
+        fake.memory.accepts.store(false, Ordering::SeqCst);
+        let client = fake.client();
+        for result in join_all((0..4).map(|_| client.version())).await {
+            let error = result.unwrap_err();
+            assert_eq!(error.fault(), Fault::Credentials);
+            assert!(!format!("{error} {error:?}").contains("canary"));
+        }
+        assert_eq!(fake.logins(), 1);
+        assert!(client.is_locked_out().await);
+        fake.set_password("another");
+        assert!(!client.is_locked_out().await);
+        fake.memory.accepts.store(true, Ordering::SeqCst);
+        client.version().await.unwrap();
+        assert_eq!(fake.logins(), 2);
+    }
 }
