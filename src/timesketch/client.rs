@@ -436,7 +436,7 @@ fn send<'a>(
     chunk: &Chunk<'_>,
     sent: &'a (dyn Fn(u64) + Send + Sync),
 ) -> Result<Sending<'a>, ClientError> {
-    let file = durable::open_plain(chunk.file)?;
+    let file = durable::open_own(chunk.file)?;
     let found = file.metadata().map(|about| about.len()).unwrap_or_default();
     if found != chunk.file_size {
         return Err(ClientError::Changed {
