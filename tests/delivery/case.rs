@@ -28,7 +28,10 @@ pub struct Case {
 impl Case {
     /// A job with these slices, and a sketch for it.
     pub fn of(slices: &[&'static str]) -> Self {
-        let servers = servers();
+        Self::on(servers(), slices)
+    }
+
+    pub fn on(servers: &'static Servers, slices: &[&'static str]) -> Self {
         let work = tempfile::tempdir().unwrap();
         let job = material::copy_job(&work.path().join("out"), slices);
         let sketch = servers.make_sketch("a trial");
@@ -106,8 +109,15 @@ impl Case {
     /// The delivery, begun.
     pub fn begin(&self) -> Child {
         let mut command = self.command();
-        let said = |name: &str| fs::File::options().create(true).append(true).open(self.at(name));
-        command.stdout(said("stdout").unwrap()).stderr(said("stderr").unwrap());
+        let said = |name: &str| {
+            fs::File::options()
+                .create(true)
+                .append(true)
+                .open(self.at(name))
+        };
+        command
+            .stdout(said("stdout").unwrap())
+            .stderr(said("stderr").unwrap());
         command.stdin(Stdio::null()).spawn().unwrap()
     }
 
@@ -135,11 +145,18 @@ impl Case {
     pub fn stops(&self, code: i32, words: &[&str]) -> Finished {
         let done = self.deliver();
         assert_eq!(done.code, code, "{}{}", done.out, done.err);
-        let sentences = done.err.lines().filter(|line| line.starts_with("dfagent: "));
+        let sentences = done
+            .err
+            .lines()
+            .filter(|line| line.starts_with("dfagent: "));
         let sentences: Vec<&str> = sentences.collect();
         assert_eq!(sentences.len(), 1, "one sentence: {}", done.err);
         for word in words {
-            assert!(sentences[0].contains(word), "{word:?} is not in: {}", sentences[0]);
+            assert!(
+                sentences[0].contains(word),
+                "{word:?} is not in: {}",
+                sentences[0]
+            );
         }
         done
     }
@@ -158,14 +175,30 @@ impl Case {
 pub fn assert_whole(servers: &Servers, sketch: u64, slices: &[&str]) {
     let expected = material::events(slices);
     let found = servers.documents(sketch);
-    assert!(found == expected, "{} of {} events are found", found.len(), expected.len());
-    assert_eq!(servers.count(sketch), expected.len() as u64, "the search's count");
+    assert!(
+        found == expected,
+        "{} of {} events are found",
+        found.len(),
+        expected.len()
+    );
+    assert_eq!(
+        servers.count(sketch),
+        expected.len() as u64,
+        "the search's count"
+    );
     let timelines = servers.timelines(sketch);
-    let with_events = slices.iter().filter(|name| **name != material::NOTHING).count();
+    let with_events = slices
+        .iter()
+        .filter(|name| **name != material::NOTHING)
+        .count();
     assert_eq!(timelines.len(), with_events, "{timelines:?}");
     for timeline in timelines {
         assert_eq!(timeline["status"], "ready", "{timeline}");
-        assert_eq!(timeline["sources"], serde_json::json!(["ready"]), "{timeline}");
+        assert_eq!(
+            timeline["sources"],
+            serde_json::json!(["ready"]),
+            "{timeline}"
+        );
     }
 }
 
@@ -187,7 +220,10 @@ pub fn holds_within(limit: Duration, mut condition: impl FnMut() -> bool) -> boo
 pub fn ends(child: &mut Child) -> i32 {
     let mut code = None;
     let ended = holds_within(HANGING, || {
-        code = child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1));
+        code = child
+            .try_wait()
+            .unwrap()
+            .map(|status| status.code().unwrap_or(-1));
         code.is_some()
     });
     if !ended {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
 use serde_json::{Value, json};
@@ -76,10 +77,22 @@ pub fn make_tree(source: &Path) {
         .map(|number| format!("#{}\nls -la /srv/{number}\n", 1_793_000_000 + number * 60))
         .collect();
     let auth: String = (0..150)
-        .map(|number| line(number * 7, &format!("sshd[{number}]: Failed password for root from 192.0.2.{number} port 4 ssh2")))
+        .map(|number| {
+            line(
+                number * 7,
+                &format!(
+                    "sshd[{number}]: Failed password for root from 192.0.2.{number} port 4 ssh2"
+                ),
+            )
+        })
         .collect();
     let syslog: String = (0..80)
-        .map(|number| line(number * 11, &format!("cron[{number}]: job number {number} is done")))
+        .map(|number| {
+            line(
+                number * 11,
+                &format!("cron[{number}]: job number {number} is done"),
+            )
+        })
         .collect();
     for (path, text) in [
         ("etc/hostname", "small-01\n"),
@@ -98,9 +111,17 @@ pub fn make_tree(source: &Path) {
 }
 
 /// `process` over that folder, one slice for each of its files.
-pub fn process(source: &Path, to: &Path, work: &Path) -> std::process::Command {
+fn process(source: &Path, to: &Path, work: &Path) -> Command {
     let mut command = lab::dfagent();
-    command.args(["process", "--parsers", PARSERS, "--to"]).arg(to).arg(source);
+    process_args(&mut command, source, to.to_str().unwrap(), work);
+    command
+}
+
+/// The arguments for that, to a folder or to a server.
+pub fn process_args(command: &mut Command, source: &Path, to: &str, work: &Path) {
+    command
+        .args(["process", "--parsers", PARSERS, "--to", to])
+        .arg(source);
     command.env("DFAGENT__SLICES__SMALLEST_MIB", "1");
     command.env("DFAGENT__SLICES__LARGEST_MIB", "1");
     for (name, bulk, path) in [
@@ -114,7 +135,6 @@ pub fn process(source: &Path, to: &Path, work: &Path) -> std::process::Command {
         fs::write(&file, text).unwrap();
         command.arg("--filter").arg(file);
     }
-    command
 }
 
 /// What identifies an event, on the server and in our own timeline.
@@ -123,7 +143,12 @@ fn identity(event: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    format!("{}|{}|{}", text("timestamp"), text("timestamp_desc"), text("message"))
+    format!(
+        "{}|{}|{}",
+        text("timestamp"),
+        text("timestamp_desc"),
+        text("message")
+    )
 }
 
 /// The events of slices, as our own timeline has them, sorted.
@@ -139,7 +164,12 @@ pub fn events(slices: &[&str]) -> Vec<String> {
         let name = event["display_name"].as_str().unwrap();
         files.iter().any(|file| name.ends_with(file))
     };
-    let mut events: Vec<String> = material().timeline.iter().filter(of).map(identity).collect();
+    let mut events: Vec<String> = material()
+        .timeline
+        .iter()
+        .filter(of)
+        .map(identity)
+        .collect();
     events.sort();
     events
 }

@@ -1,0 +1,4 @@
+//! Later.
+pub fn trials() -> Vec<libtest_mimic::Trial> {
+    Vec::new()
+}
