@@ -93,7 +93,7 @@ fn once(args: &DeliverArgs, settings: Settings, folder: &Path) -> anyhow::Result
         let signals = tokio::spawn(listen(stop_now));
         let mut before = Vec::new();
         for manifest in &manifests {
-            match delivery.delivered_before(&manifest.job, &manifest.started) {
+            match delivery.delivered_before(&manifest.job, &manifest.started)? {
                 Some(record) => before.push(record),
                 None => hand_over(&delivery, &jobs, manifest)?,
             }

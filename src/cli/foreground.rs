@@ -131,10 +131,20 @@ impl Foreground {
         Ok(kept)
     }
 
-    /// The record of a run that was delivered to this server before.
-    pub(super) fn delivered_before(&self, job: &str, run: &str) -> Option<DeliveryRecord> {
-        let record = DeliveryRecord::of(&self.jobs.join(job)).ok().flatten();
-        record.filter(|record| record.is_whole(run, self.outbox.server()))
+    /// The record of a run that was delivered to this server before. A kill may have come between its record and the
+    /// clearing up, so that is done once more.
+    pub(super) fn delivered_before(
+        &self,
+        job: &str,
+        run: &str,
+    ) -> Result<Option<DeliveryRecord>, FileError> {
+        let folder = self.jobs.join(job);
+        let record = DeliveryRecord::of(&folder).ok().flatten();
+        let record = record.filter(|record| record.is_whole(run, self.outbox.server()));
+        if let Some(record) = &record {
+            record::clear(&self.outbox, record, &folder, self.keep)?;
+        }
+        Ok(record)
     }
 }
 

@@ -153,7 +153,7 @@ async fn both(
         Ok(job) => {
             let (name, run) = (&job.manifest.job, &job.manifest.started);
             let record = match delivery.settle(name)? {
-                None => delivery.delivered_before(name, run),
+                None => delivery.delivered_before(name, run)?,
                 record => record,
             };
             if record.is_none() && given_up.is_empty() {

@@ -21,8 +21,8 @@ const PARSERS: &str = "text/syslog_traditional,text/bash_history";
 /// More than two chunks of the smallest size.
 const PADDED: u64 = 2 * 1024 * 1024 + 400_000;
 
-/// A file of this size beside the one that counts makes a slice of its own.
-const BULK: u64 = 1_300_000;
+/// Two files of this size do not fit into one slice.
+const BULK: usize = 700_000;
 
 struct Material {
     folder: Mutex<Option<TempDir>>,
@@ -104,9 +104,8 @@ pub fn make_tree(source: &Path) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    for name in ["a", "b", "c", "d"] {
-        let file = fs::File::create(source.join(format!("root/bulk-{name}"))).unwrap();
-        file.set_len(BULK).unwrap();
+    for name in ["b", "c", "d"] {
+        fs::write(source.join(format!("root/bulk-{name}")), vec![0; BULK]).unwrap();
     }
 }
 

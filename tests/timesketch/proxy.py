@@ -176,7 +176,7 @@ class Proxy:
                 fits = (request.target.startswith(rule.get("path", "/"))
                         and rule.get("method", request.method) == request.method
                         and rule.get("chunk", request.chunk) == request.chunk
-                        and request.length > rule.get("bytes", -1) * (rule["do"] == "limit"))
+                        and (rule["do"] != "limit" or request.length > rule["bytes"]))
                 if not fits:
                     continue
                 if rule.get("skip", 0) > 0:
