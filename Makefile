@@ -1,26 +1,38 @@
 # One way to build, one command for the demonstration, one for all tests. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo test bench check clean
+.PHONY: help setup setup-timesketch setup-test build demo timesketch test bench check clean
 
 PLASO := target/plaso
+TIMESKETCH := target/timesketch
 
 help: ## This list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: ## Install system packages and the locked Plaso environment
 	@packaging/setup
 	@packaging/plaso/install $(PLASO)
 
-setup-test: ## The same, with what only tests need
+setup-timesketch: ## Install what a real Timesketch for trials consists of
+	@packaging/setup --timesketch
+	@tests/timesketch/install $(TIMESKETCH)
+
+setup-test: ## Install what running and tests need
 	@packaging/setup --test
 	@packaging/plaso/install $(PLASO)
+	@tests/timesketch/install $(TIMESKETCH)
 
 build: ## Build target/release/dfagent
 	@cargo build --release --locked --quiet
 
-demo: setup build ## Make two evidence disks and their timelines, in out/demo
+demo: setup build $(if $(filter timesketch,$(TO)),setup-timesketch) ## Make two evidence disks and their timelines, in out/demo
 	@/usr/bin/python3 -B tests/demo.py out/demo
+
+# A person searches for bare words, too: of a usual timeline OpenSearch would refuse those of 15
+# letters and more (too_many_nested_clauses) with the limit that it comes with.
+timesketch: setup-timesketch ## Start a real Timesketch on loopback, until Ctrl-C
+	@/usr/bin/python3 -B tests/timesketch/servers.py try --state out/timesketch \
+	    --opensearch-set indices.query.bool.max_clause_count=8192
 
 test: setup-test ## Run every tier of tests that can run here
 	@tests/run
@@ -33,10 +45,10 @@ check: ## Formatting, lints, licences of dependencies, scripts
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets --quiet -- --deny warnings
 	@cargo deny --log-level error check bans licenses sources
-	@shellcheck packaging/setup packaging/plaso/install tests/run tests/lab/udev.sh tests/vm/build \
+	@shellcheck packaging/setup packaging/plaso/install tests/timesketch/install tests/run tests/lab/udev.sh tests/vm/build \
 	    tests/vm/guest/customize .ci/run
 
-clean: ## Remove what was built and made, but not the Plaso environment
+clean: ## Remove what was built and made, but not what was installed
 	@cargo clean --quiet --profile dev
 	@cargo clean --quiet --release
 	@rm -rf out

@@ -46,11 +46,13 @@ pub struct HookFacts {
     pub verdict: String,
     /// The folder of the results.
     pub folder: String,
+    /// The address of the sketch that its events are in; empty: they are in the folder.
+    pub sketch: String,
 }
 
 impl HookFacts {
     /// Every fact with the name of its placeholder and of its variable.
-    fn named(&self) -> [(&'static str, &'static str, &str); 7] {
+    fn named(&self) -> [(&'static str, &'static str, &str); 8] {
         [
             ("job", "DFAGENT_JOB", &self.job),
             ("volume", "DFAGENT_VOLUME", &self.volume),
@@ -59,6 +61,7 @@ impl HookFacts {
             ("case", "DFAGENT_CASE", &self.case),
             ("verdict", "DFAGENT_VERDICT", &self.verdict),
             ("folder", "DFAGENT_FOLDER", &self.folder),
+            ("sketch", "DFAGENT_SKETCH", &self.sketch),
         ]
     }
 
@@ -267,6 +270,7 @@ mod tests {
             case: "{job} $(id)".into(),
             verdict: "partial".into(),
             folder: "/srv/x".into(),
+            sketch: "https://t/sketch/1/".into(),
         }
     }
 
@@ -303,6 +307,7 @@ mod tests {
         let facts = facts();
         assert_eq!(facts.fill("--x={volume}:{verdict}"), "--x=vol-1:partial");
         assert_eq!(facts.fill("{case}"), "{job} $(id)");
+        assert_eq!(facts.fill("{sketch}"), "https://t/sketch/1/");
         for same in ["{", "}", "{}", "{jobs}", "{job", "{ job}", "ü{"] {
             assert_eq!(facts.fill(same), same);
         }

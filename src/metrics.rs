@@ -23,6 +23,7 @@ pub fn render(status: &Status) -> String {
     let mut out = Text::default();
     agent(&mut out, status);
     totals(&mut out, status);
+    delivery(&mut out, status);
     jobs(&mut out, status);
     at_work(&mut out, status);
     out.0
@@ -100,9 +101,36 @@ fn totals(out: &mut Text, status: &Status) {
             "Time that they were at work, added up.",
             totals.job_seconds,
         ),
+        (
+            "dfagent_slices_delivered_total",
+            "Slices whose events were proven to be on the server.",
+            float(totals.slices_delivered),
+        ),
+        (
+            "dfagent_events_delivered_total",
+            "Events in them.",
+            float(totals.documents_delivered),
+        ),
+        (
+            "dfagent_bytes_sent_total",
+            "Bytes of storage files that the server took.",
+            float(totals.bytes_sent),
+        ),
     ] {
         out.counter(name, help, number);
     }
+}
+
+/// Only where there is something to be delivered to.
+fn delivery(out: &mut Text, status: &Status) {
+    let Some(server) = &status.agent.delivery else {
+        return;
+    };
+    let name = "dfagent_delivery_running";
+    out.one(name, "1 if delivery is running.", u8::from(server.running));
+    let ready = u8::from(server.running && server.ready == Some(true));
+    let name = "dfagent_delivery_ready";
+    out.one(name, "1 if the server takes what is made.", ready);
 }
 
 fn jobs(out: &mut Text, status: &Status) {
@@ -240,8 +268,9 @@ mod tests {
             "agent": {"running": true, "version": "0.1.0", "pid": 1, "since": "2026-11-25T00:00:00Z",
                 "state": "running", "places": 2, "free_bytes": 5, "reserve_bytes": 3, "configured": null,
                 "refused_configuration": null, "power_off_at": null, "at": "2026-11-25T00:00:00Z",
+                "delivery": {"server": "https://t", "running": true, "ready": null, "at": null, "lines": []},
                 "totals": {"slices": 1, "slice_seconds": 2.5, "bytes": 3, "events": 4, "stalls": 0, "jobs": 0,
-                    "job_seconds": 0}},
+                    "job_seconds": 0, "slices_delivered": 2, "documents_delivered": 30, "bytes_sent": 500}},
             "jobs": [], "ignored": [{"node": "/dev/xvda", "size": 1, "reason": "mounted"}], "needs_operator": []
         }"#;
         let mut status: Status = serde_json::from_str(text).unwrap();
@@ -281,6 +310,11 @@ mod tests {
             "dfagent_job_work_seconds{job=\"vol-\\\"1\\\"\\n\\\\\"} 1.5",
             "dfagent_start_time_seconds 1795564800",
             "dfagent_ignored_devices 1",
+            "dfagent_slices_delivered_total 2",
+            "dfagent_events_delivered_total 30",
+            "dfagent_bytes_sent_total 500",
+            "dfagent_delivery_running 1",
+            "dfagent_delivery_ready 0",
         ] {
             assert!(text.lines().any(|one| one == line), "{line} in {text}");
         }

@@ -23,6 +23,8 @@
 mod crashes;
 #[path = "agent/daemon.rs"]
 mod daemon;
+#[path = "agent/deliveries.rs"]
+mod deliveries;
 #[path = "agent/disks.rs"]
 mod disks;
 mod lab;
@@ -61,6 +63,7 @@ fn main() {
     trials.extend(swaps::trials(&two));
     trials.extend(storage::trials(&one, &two));
     trials.extend(settings::trials(&one));
+    trials.extend(deliveries::trials(&two));
     trials.extend(crashes::trials(&two));
     lab::run(trials);
 }

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::Agent;
 use crate::clock;
+use crate::config::delivery::Destination;
 use crate::config::worker::AttachSettings;
 use crate::config::{FRAGMENTS, MAIN_FILE, Settings};
 use crate::dispatch::Rules;
@@ -80,8 +81,18 @@ impl InForce {
         })
     }
 
+    /// Whether the events of jobs that are started now are uploaded.
+    pub(super) fn uploads(&self) -> bool {
+        self.settings().delivery.to == Destination::Upload
+    }
+
     pub(super) fn settings(&self) -> &Settings {
         &self.engine.settings
+    }
+
+    /// The agent's folder, which is that of its start.
+    pub(super) fn directory(&self) -> &Path {
+        &self.origin.settings.agent.directory
     }
 
     /// Where jobs have their folders: beside the ledger, which stays open.
@@ -197,6 +208,7 @@ impl Agent {
                 self.in_force.read = clock::now();
                 self.in_force.refused = None;
                 self.dispatcher.set_rules(self.in_force.rules());
+                self.deliver_by();
                 crate::sys::give_back_memory();
                 Event::ConfigurationReloaded.emit();
                 // What was not ours may be now.

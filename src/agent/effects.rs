@@ -13,6 +13,7 @@ use crate::durable;
 use crate::engine::{JobRequest, Talk, job};
 use crate::hooks::{self, HookFacts};
 use crate::ledger;
+use crate::plaso::verdict::Level;
 use crate::telemetry::events::Event;
 
 /// How long after a failure to write the ledger it is tried again, and how often room is looked for.
@@ -51,6 +52,9 @@ impl Agent {
                 let moved = there.then(|| durable::rename(folder, &aside(folder)));
                 moved.unwrap_or(Ok(())).map_err(|error| sentence(&error))
             }
+            Effect::Withdraw { id } => self.withdraw(id).map_err(|error| sentence(&error)),
+            Effect::Redeliver { id } => self.redeliver(id).map_err(|error| sentence(&error)),
+            Effect::Tidy { id } => self.tidy(id).map_err(|error| sentence(&error)),
             Effect::Start { id } => {
                 Event::JobStarted { job: id.clone() }.emit();
                 self.start(id);
@@ -142,7 +146,10 @@ impl Agent {
             priority: job.priority,
             selection,
             keep_begun_selection: true,
-            outbox: None,
+            outbox: self
+                .in_force
+                .uploads()
+                .then(|| self.deliveries.outbox.clone()),
         };
         let (stop, stopped) = watch::channel(false);
         let (told, teller) = (self.told.clone(), id.clone());
@@ -161,6 +168,7 @@ impl Agent {
             task,
             stop,
             tracker,
+            handed_over: self.in_force.uploads(),
         };
         self.work.insert(id, work);
         self.had_work = true;
@@ -174,6 +182,8 @@ impl Agent {
             State::Done { verdict } => verdict.to_string(),
             _ => String::new(),
         };
+        let delivery = job.delivery.as_ref();
+        let sketch = delivery.and_then(|delivery| Some(delivery.sketch.as_ref()?.url.clone()));
         let facts = HookFacts {
             job: job.id.clone(),
             volume: job.volume.id.clone(),
@@ -182,6 +192,7 @@ impl Agent {
             case: job.case.clone().unwrap_or_default(),
             verdict,
             folder: job.folder.display().to_string(),
+            sketch: sketch.unwrap_or_default(),
         };
         let hook = self.in_force.settings().hook.get(name).cloned();
         let (id, name) = (id.to_owned(), name.to_owned());
@@ -246,6 +257,7 @@ impl Agent {
             publish,
             room,
             self.last_stuck.map(|last| last + AGAIN),
+            self.deliveries.due,
             self.stop_until,
             self.power_off_at(),
         ]
@@ -277,11 +289,36 @@ fn announce(job: &Job) {
             help: help.clone(),
         },
         State::Parked => Event::JobParked { job: id },
-        State::Done { verdict } if job.hooks_done.is_empty() => Event::JobDone {
-            job: id,
-            verdict: *verdict,
-        },
+        State::Delivering { .. } => Event::JobDelivering { job: id },
+        State::Done { verdict } if job.hooks_done.is_empty() => {
+            delivered(job);
+            Event::JobDone {
+                job: id,
+                verdict: *verdict,
+            }
+        }
         _ => return,
+    };
+    event.emit();
+}
+
+/// Tells the log how the delivery of a job ended, if it had one.
+fn delivered(job: &Job) {
+    let Some(delivery) = &job.delivery else {
+        return;
+    };
+    let id = job.id.clone();
+    let event = match delivery.level {
+        None => return,
+        Some(Level::Complete) => Event::JobDelivered {
+            job: id,
+            documents: delivery.documents,
+            sketch: delivery.sketch.clone().unwrap_or_default().url,
+        },
+        Some(Level::Partial | Level::Failed) => Event::JobDeliveredShort {
+            job: id,
+            why: delivery.reasons.join(" "),
+        },
     };
     event.emit();
 }

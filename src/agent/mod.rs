@@ -5,30 +5,31 @@
 //! a client has threads of its own ([`crate::device::monitor`], [`crate::status::server`]).
 
 mod configuration;
+mod deliveries;
+mod delivering;
 mod effects;
 mod outcome;
 mod power;
 mod progress;
+mod receipts;
+mod rights;
 mod snapshot;
 mod wait;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::unistd::Gid;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet};
 
 use crate::clock;
-use crate::config::worker::AgentSettings;
+use crate::config::Settings;
 use crate::device::monitor::{Devices, Waker, Watcher};
-use crate::dispatch::job::HookRecord;
+use crate::dispatch::job::{HookRecord, Job};
 use crate::dispatch::{Dispatcher, Effect, Now, Outcome};
-use crate::durable::{self, FileError};
+use crate::durable::FileError;
 use crate::engine::job::JobResult;
 use crate::engine::places::Places;
 use crate::engine::{EngineError, Progress, SetupError};
@@ -37,7 +38,7 @@ use crate::life::notify::Notifier;
 use crate::life::reload::{self, ReloadError};
 use crate::life::watchdog::{Sign, Watchdog};
 use crate::printable;
-use crate::status::access::{self, Access};
+use crate::status::access::Access;
 
 use crate::status::server::{ActionRequest, Server, SocketError};
 use crate::status::{Answer, JobResultStatus, Status, Totals};
@@ -45,6 +46,7 @@ use crate::telemetry::events::Event;
 
 use configuration::InForce;
 pub use configuration::Origin;
+use deliveries::Deliveries;
 use progress::Tracker;
 use wait::{Happening, Signals, TaskResult};
 
@@ -83,6 +85,8 @@ struct Work {
     task: AbortHandle,
     stop: watch::Sender<bool>,
     tracker: Tracker,
+    /// Whether its events are handed over to delivery.
+    handed_over: bool,
 }
 
 /// A line of a job's progress.
@@ -99,6 +103,7 @@ struct Agent {
     tasks: JoinSet<Result<JobResult, EngineError>>,
     ids: HashMap<Id, String>,
     hooks: JoinSet<(String, HookRecord)>,
+    deliveries: Deliveries,
     results: BTreeMap<String, JobResultStatus>,
     totals: Totals,
     /// Free bytes that jobs wait for.
@@ -134,9 +139,9 @@ struct Agent {
 pub async fn run(origin: Origin) -> Result<(), AgentError> {
     let started = Instant::now();
     let settings = &origin.settings.agent;
-    make_directory(settings)?;
+    rights::make_directory(settings)?;
     let mut signals = Signals::listen().map_err(AgentError::Signals)?;
-    let Opened { ledger, jobs, .. } = Ledger::open(&settings.ledger(), &settings.jobs())?;
+    let (ledger, jobs, deliveries) = recall(&origin.settings)?;
     let places = Places::new(origin.settings.at_once());
     let in_force = InForce::set_up(origin, places).await?;
     let (watcher, mut devices) = Watcher::start(RECONCILE).map_err(AgentError::Devices)?;
@@ -154,6 +159,7 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
         tasks: JoinSet::new(),
         ids: HashMap::new(),
         hooks: JoinSet::new(),
+        deliveries,
         results: BTreeMap::new(),
         totals: Totals::default(),
         wanted: BTreeMap::new(),
@@ -178,10 +184,7 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
         in_force,
     };
     agent.results = snapshot::results_of(&agent.dispatcher).await;
-    agent.remember_who_waits();
-    agent.carry_out(effects);
-    agent.devices(&mut devices);
-    agent.publish();
+    agent.begin(effects, &mut devices);
     let settings = &agent.in_force.settings().agent;
     let server = Server::start(&settings.socket, Access::of(settings), shown, asking)?;
     let mut reloads = reload::watch(&agent.in_force.watched_folders())?;
@@ -199,6 +202,7 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
             Some(asked) = asked.recv() => Happening::Asked(asked),
             signal = signals.next() => signal,
             Some(changed) = reloads.recv() => Happening::Reload(changed),
+            () = agent.deliveries.changed() => Happening::Receipts,
             reloaded = agent.in_force.reloaded() => Happening::Reloaded(reloaded),
             () = wait::until(deadline) => Happening::Time,
         };
@@ -213,22 +217,19 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
     ended
 }
 
-/// Makes the agent's folder, where it is not there yet, for the group that may look: what is in it was taken
-/// from evidence.
-fn make_directory(settings: &AgentSettings) -> Result<(), FileError> {
-    let folder = &settings.directory;
-    if !folder.exists() {
-        durable::make_folder(folder)?;
-        let readers = access::group(&settings.readers).map(Gid::as_raw);
-        let limited = std::os::unix::fs::chown(folder, None, readers)
-            .and_then(|()| std::fs::set_permissions(folder, Permissions::from_mode(0o750)));
-        limited.map_err(|source| FileError::System {
-            operation: "limit who may look into",
-            path: folder.clone(),
-            source,
-        })?;
-    }
-    durable::make_folder(&settings.jobs())
+/// What is known from before: the ledger, its jobs, and what was handed over to delivery.
+fn recall(settings: &Settings) -> Result<(Ledger, Vec<Job>, Deliveries), AgentError> {
+    let agent = &settings.agent;
+    let Opened {
+        mut ledger,
+        mut jobs,
+        ..
+    } = Ledger::open(&agent.ledger(), &agent.jobs())?;
+    rights::limit_ledger(agent)?;
+    let mut deliveries = Deliveries::at(&agent.directory, settings);
+    deliveries.open(settings)?;
+    delivering::recall(&deliveries.outbox, &mut ledger, &mut jobs)?;
+    Ok((ledger, jobs, deliveries))
 }
 
 /// This moment for the dispatcher.
@@ -240,6 +241,14 @@ fn now_since(started: Instant) -> Now {
 }
 
 impl Agent {
+    fn begin(&mut self, effects: Vec<Effect>, devices: &mut Devices) {
+        self.remember_who_waits();
+        self.carry_out(effects);
+        self.tidy_outbox();
+        self.devices(devices);
+        self.publish();
+    }
+
     /// Takes all progress that is waiting: a snapshot is made once for it, and what a job told last counts
     /// before its end.
     fn catch_up(&mut self, heard: &mut mpsc::UnboundedReceiver<Told>) {
@@ -280,6 +289,7 @@ impl Agent {
                 self.in_force.reload();
             }
             Happening::Reloaded(done) => self.reloaded(done),
+            Happening::Receipts => self.deliveries.hint(),
             Happening::Time => {}
         }
         self.changed = true;
@@ -287,6 +297,8 @@ impl Agent {
 
     /// Takes up the newest list of devices.
     fn devices(&mut self, devices: &mut Devices) {
+        // Before anything is started: it may have to be held.
+        self.look_at_deliveries(true);
         let list = devices.borrow_and_update().clone();
         let now = self.now();
         let effects = self.dispatcher.devices(&list, &now);
@@ -322,8 +334,9 @@ impl Agent {
             return;
         };
         let work = self.work.remove(&id);
+        let handed_over = work.as_ref().is_some_and(|work| work.handed_over);
         let outcome = match result {
-            Ok(result) => outcome::of(&id, result),
+            Ok(result) => outcome::of(&id, result, handed_over),
             Err(error) => outcome::of_broken(&id, error),
         };
         match result {
@@ -343,6 +356,7 @@ impl Agent {
         let now = self.now();
         let effects = self.dispatcher.ended(&id, outcome, &now);
         self.carry_out(effects);
+        self.deliveries.hint_at(&id);
         // What the job knew may be newer than the list of devices.
         self.waker.wake();
     }
@@ -418,6 +432,7 @@ impl Agent {
     fn settle(&mut self) {
         self.retry_stuck();
         self.look_for_room();
+        self.settle_deliveries();
         let now = self.now();
         let effects = self.dispatcher.look(&now);
         self.carry_out(effects);

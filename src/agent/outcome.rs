@@ -16,8 +16,9 @@ use crate::status::JobResultStatus;
 const MOST_REASONS: usize = 20;
 
 /// The outcome of an attempt that came to an end by itself.
-pub(super) fn of(id: &str, result: &Result<JobResult, EngineError>) -> Outcome {
+pub(super) fn of(id: &str, result: &Result<JobResult, EngineError>, handed_over: bool) -> Outcome {
     match result {
+        Ok(done) if handed_over => Outcome::Extracted(done.manifest.verdict.level),
         Ok(done) => Outcome::Done(done.manifest.verdict.level),
         Err(error) => of_error(id, error),
     }

@@ -43,6 +43,7 @@ pub(super) fn empty() -> Status {
             configured: None,
             refused_configuration: None,
             power_off_at: None,
+            delivery: None,
             at: clock::now(),
             totals: Totals::default(),
         },
@@ -56,7 +57,7 @@ pub(super) fn empty() -> Status {
 pub(super) async fn results_of(dispatcher: &Dispatcher) -> BTreeMap<String, JobResultStatus> {
     let done = dispatcher
         .jobs()
-        .filter(|(job, ..)| matches!(job.state, State::Done { .. }));
+        .filter(|(job, ..)| matches!(job.state, State::Done { .. } | State::Delivering { .. }));
     let folders: Vec<(String, PathBuf)> = done
         .map(|(job, ..)| (job.id.clone(), job.folder.clone()))
         .collect();
@@ -115,6 +116,7 @@ impl Agent {
             configured: Some(self.in_force.read.clone()),
             refused_configuration: self.in_force.refused.clone(),
             power_off_at: self.power_off_wall(),
+            delivery: self.deliveries.server(),
             totals: self.totals,
             ..empty().agent
         };
@@ -141,6 +143,8 @@ impl Agent {
             job: job.clone(),
             attached,
             progress,
+            waits: self.dispatcher.waits_for(&job.id, &self.now()),
+            delivery: self.deliveries.of(&job.id),
             result: self.results.get(&job.id).cloned(),
         }
     }
@@ -161,6 +165,7 @@ impl Agent {
                 command: "dfagent check".to_owned(),
             });
         }
+        tasks.extend(self.deliveries.tasks());
         for (job, ..) in self.dispatcher.jobs() {
             tasks.extend(about(job, self.results.get(&job.id)));
         }
@@ -174,7 +179,9 @@ fn about(job: &Job, result: Option<&JobResultStatus>) -> Vec<OperatorTask> {
     let failed = State::Done {
         verdict: Level::Failed,
     };
-    if job.state == failed {
+    let delivery = attention::delivery(job);
+    let extracted = job.delivery.as_ref().map(|delivery| delivery.extracted);
+    if job.state == failed && extracted.is_none_or(|level| level == Level::Failed) {
         let reason = result.and_then(|result| result.reasons.first());
         let reason = reason.map_or("there is no usable timeline", String::as_str);
         tasks.push(OperatorTask {
@@ -182,6 +189,7 @@ fn about(job: &Job, result: Option<&JobResultStatus>) -> Vec<OperatorTask> {
             command: format!("cat {}", job.folder.join("report.txt").display()),
         });
     }
+    tasks.extend(delivery);
     for hook in job.hooks_done.iter().filter(|hook| !hook.ok) {
         tasks.push(OperatorTask {
             why: format!(
@@ -194,15 +202,16 @@ fn about(job: &Job, result: Option<&JobResultStatus>) -> Vec<OperatorTask> {
     tasks
 }
 
-/// Running ones first, then those that wait, then the ended ones, newest first.
+/// Running ones first, then those on their way to the server, then those that wait, then the ended ones, newest first.
 fn place(job: &Job) -> (u8, std::cmp::Reverse<&str>, &str) {
     let group = match job.state {
         State::Running => 0,
-        State::Queued | State::Waiting { .. } => 1,
-        State::NeedsOperator { .. } | State::Parked | State::Interrupted { .. } => 2,
-        State::Released | State::Cancelled | State::Done { .. } => 3,
+        State::Delivering { .. } => 1,
+        State::Queued | State::Waiting { .. } => 2,
+        State::NeedsOperator { .. } | State::Parked | State::Interrupted { .. } => 3,
+        State::Released | State::Cancelled | State::Done { .. } => 4,
     };
-    let changed = if group == 3 { job.changed.as_str() } else { "" };
+    let changed = if group == 4 { job.changed.as_str() } else { "" };
     (group, std::cmp::Reverse(changed), &job.id)
 }
 
@@ -213,8 +222,12 @@ fn in_words(status: &Status) -> String {
         states.filter(|state| *state == name).count()
     };
     let waiting = count("queued") + count("waiting") + count("interrupted");
+    let delivering = match count("delivering") {
+        0 => String::new(),
+        number => format!("{number} delivering, "),
+    };
     format!(
-        "{}: {} at work, {waiting} waiting, {} done; {} to do for an operator",
+        "{}: {} at work, {delivering}{waiting} waiting, {} done; {} to do for an operator",
         status.agent.state,
         count("running"),
         count("done"),

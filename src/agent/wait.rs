@@ -38,6 +38,8 @@ pub(super) enum Happening {
     Reload(Vec<PathBuf>),
     /// It was read.
     Reloaded(Reloaded),
+    /// Something changed among the receipts.
+    Receipts,
     /// A time was reached.
     Time,
 }

@@ -16,9 +16,9 @@ use super::process::{listen, print_line};
 use super::progress;
 use crate::config::Settings;
 use crate::delivery::account::{self, Account};
+use crate::delivery::custody::{DeliveryProof, PROOF};
 use crate::delivery::fill;
 use crate::delivery::outbox::Outbox;
-use crate::delivery::record::DeliveryRecord;
 use crate::delivery::service::Service;
 use crate::durable;
 use crate::life::notify::Notifier;
@@ -93,7 +93,7 @@ fn once(args: &DeliverArgs, settings: Settings, folder: &Path) -> anyhow::Result
         let signals = tokio::spawn(listen(stop_now));
         let mut before = Vec::new();
         for manifest in &manifests {
-            match delivery.delivered_before(&manifest.job, &manifest.started)? {
+            match delivery.delivered_before(&manifest.job, &manifest.started) {
                 Some(record) => before.push(record),
                 None => hand_over(&delivery, &jobs, manifest)?,
             }
@@ -172,20 +172,20 @@ fn hand_over(delivery: &Foreground, jobs: &Path, manifest: &Manifest) -> anyhow:
     let Some(order) = fill::close(&delivery.outbox, &folder, manifest)? else {
         return Ok(());
     };
-    if DeliveryRecord::of(&folder)?.is_some_and(|record| record.run == order.run) {
+    if DeliveryProof::read(&folder)?.is_some_and(|record| record.run == order.run) {
         // It was tried before, to its end: what is not proven is tried once more.
         fill::again(&delivery.outbox, order)?;
-        durable::remove_file(&folder.join(crate::delivery::record::FILE))?;
+        durable::remove_file(&folder.join(PROOF))?;
     }
     Ok(())
 }
 
 fn report(
     args: &DeliverArgs,
-    ends: &[(String, Option<DeliveryRecord>)],
+    ends: &[(String, Option<DeliveryProof>)],
     given_up: &[String],
 ) -> anyhow::Result<Exit> {
-    let records: Vec<&DeliveryRecord> = ends
+    let records: Vec<&DeliveryProof> = ends
         .iter()
         .filter_map(|(_, record)| record.as_ref())
         .collect();

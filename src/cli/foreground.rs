@@ -13,9 +13,9 @@ use super::exit::Exit;
 use super::progress::Shown;
 use crate::config::Settings;
 use crate::config::delivery::is_web_address;
+use crate::delivery::custody::{DeliveryProof, SliceProof, cleaned};
 use crate::delivery::outbox::Outbox;
-use crate::delivery::receipt::{Receipt, SliceReceipt, Stage, Standing};
-use crate::delivery::record::{self, DeliveryRecord};
+use crate::delivery::receipt::{self, Receipt, SliceReceipt, Stage, Standing};
 use crate::delivery::service::{Context, Service, ServiceError};
 use crate::durable::FileError;
 use crate::plaso::verdict::Level;
@@ -121,30 +121,32 @@ impl Foreground {
         Arc::clone(&self.context).run(finish).await
     }
 
-    /// What was delivered of a job; none if its delivery did not come to its end.
-    pub(super) fn settle(&self, job: &str) -> Result<Option<DeliveryRecord>, FileError> {
-        let folder = self.jobs.join(job);
-        let kept = record::keep(&self.outbox, job, &folder)?;
-        if let Some(record) = &kept {
-            record::clear(&self.outbox, record, &folder, self.keep)?;
+    /// What was delivered of a job; none if its delivery did not come to its end. The order of one that is delivered
+    /// whole is taken back last: by it a command that was killed here finds what is left to do.
+    pub(super) fn settle(&self, job: &str) -> Result<Option<DeliveryProof>, FileError> {
+        let (folder, outbox) = (self.jobs.join(job), &self.outbox);
+        let (Some(order), Some(receipt)) = (outbox.order(job)?, outbox.receipt(job)?) else {
+            return Ok(None);
+        };
+        let handed = outbox.slices(job)?;
+        let receipt = cleaned(receipt, &handed);
+        let Some(delivered) = receipt::ended(&order, &handed, &receipt) else {
+            return Ok(None);
+        };
+        let proof = DeliveryProof::of(outbox.server(), &order, &receipt, &delivered, self.keep);
+        proof.keep(&folder)?;
+        if delivered.level == Level::Complete {
+            proof.remove_storage(&folder)?;
+            outbox.withdraw(job)?;
+            outbox.forget_receipt(job);
         }
-        Ok(kept)
+        Ok(Some(proof))
     }
 
-    /// The record of a run that was delivered to this server before. A kill may have come between its record and the
-    /// clearing up, so that is done once more.
-    pub(super) fn delivered_before(
-        &self,
-        job: &str,
-        run: &str,
-    ) -> Result<Option<DeliveryRecord>, FileError> {
-        let folder = self.jobs.join(job);
-        let record = DeliveryRecord::of(&folder).ok().flatten();
-        let record = record.filter(|record| record.is_whole(run, self.outbox.server()));
-        if let Some(record) = &record {
-            record::clear(&self.outbox, record, &folder, self.keep)?;
-        }
-        Ok(record)
+    /// The record of a run that was delivered to this server before.
+    pub(super) fn delivered_before(&self, job: &str, run: &str) -> Option<DeliveryProof> {
+        let record = DeliveryProof::read(&self.jobs.join(job)).ok().flatten();
+        record.filter(|record| record.is_whole(run, self.outbox.server()))
     }
 }
 
@@ -210,32 +212,28 @@ fn about(slice: &SliceReceipt) -> Option<String> {
 }
 
 /// A delivery for people.
-pub(super) fn render(record: &DeliveryRecord) -> String {
-    let mut lines = vec![format!("Delivery: {}", record.level)];
-    for reason in &record.reasons {
-        lines.push(format!("  {}", printable::line(reason, 600)));
-    }
-    if let Some(sketch) = &record.sketch {
+pub(super) fn render(proof: &DeliveryProof) -> String {
+    let mut lines = vec![format!(
+        "Delivery: {}",
+        proof.level.unwrap_or(Level::Failed)
+    )];
+    lines.extend(proof.reasons.iter().map(|reason| format!("  {reason}")));
+    if let Some(sketch) = &proof.sketch {
         lines.push(format!(
             "Sketch {}: {}  {}",
-            sketch.id,
-            printable::line(&sketch.name, 100),
-            sketch.url
+            sketch.id, sketch.name, sketch.url
         ));
     }
-    for slice in &record.slices {
-        let name = slice
-            .timeline
-            .as_ref()
-            .map_or("no timeline", |timeline| timeline.name.as_str());
+    for SliceProof { receipt: slice, .. } in &proof.slices {
+        let timeline = slice.timeline.as_ref();
+        let name = timeline.map_or("no timeline", |timeline| timeline.name.as_str());
         let found = slice.found.unwrap_or_default();
         lines.push(format!(
-            "  {}: {found} of {} events found",
-            printable::line(name, 255),
+            "  {name}: {found} of {} events found",
             slice.expected
         ));
     }
-    lines.push(format!("Proven: {} events", record.documents));
+    lines.push(format!("Proven: {} events", proof.documents));
     lines.join("\n")
 }
 
@@ -253,11 +251,11 @@ pub(super) fn worst(exits: impl Iterator<Item = Exit>) -> Exit {
 /// The code for a job: what was extracted and what was delivered of it.
 pub(super) fn exit_for(
     extracted: Exit,
-    delivered: Option<&DeliveryRecord>,
+    delivered: Option<&DeliveryProof>,
     given_up: &[String],
 ) -> Exit {
     let delivered = match delivered {
-        Some(record) => Exit::from(record.level.min(Level::Failed)),
+        Some(proof) => Exit::from(proof.level.unwrap_or(Level::Failed)),
         None if given_up.is_empty() => Exit::Failed,
         None => Exit::NeedsOperator,
     };

@@ -14,7 +14,7 @@ use super::progress::{self, Shown};
 use crate::config::delivery::WhenUnready;
 use crate::config::{ConfigError, Settings, is_parser_name};
 use crate::delivery::account;
-use crate::delivery::record::DeliveryRecord;
+use crate::delivery::custody::DeliveryProof;
 use crate::engine::job::{self, JobResult};
 use crate::engine::places::Places;
 use crate::engine::{self, Engine, EngineError, JobRequest, Talk};
@@ -109,7 +109,7 @@ async fn process(args: &ProcessArgs, settings: Settings, output: PathBuf) -> any
 
 /// What came of the delivery.
 struct Delivered {
-    record: Option<DeliveryRecord>,
+    record: Option<DeliveryProof>,
     given_up: Vec<String>,
 }
 
@@ -153,7 +153,7 @@ async fn both(
         Ok(job) => {
             let (name, run) = (&job.manifest.job, &job.manifest.started);
             let record = match delivery.settle(name)? {
-                None => delivery.delivered_before(name, run)?,
+                None => delivery.delivered_before(name, run),
                 record => record,
             };
             if record.is_none() && given_up.is_empty() {

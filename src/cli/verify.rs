@@ -9,9 +9,12 @@ use serde::Serialize;
 use super::args::VerifyArgs;
 use super::exit::Exit;
 use super::process::print_line;
+use crate::delivery::custody::DeliveryProof;
+use crate::delivery::receipt::Stage;
 use crate::durable;
 use crate::evidence::fingerprint::{self, Fingerprint};
 use crate::manifest::{FileRecord, Manifest, SCHEMA};
+use crate::plaso::command::STORAGE;
 use crate::printable::{self, causes};
 
 const MOST_MANIFEST: u64 = 256 * 1024 * 1024;
@@ -54,8 +57,9 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
         );
     }
     let folder = args.manifest.parent().unwrap_or(Path::new("."));
+    let proof = DeliveryProof::read(folder)?;
     let mut lines: Vec<Line> = files(&manifest)
-        .map(|record| verify_file(folder, record))
+        .map(|record| verify_file(folder, record, proof.as_ref()))
         .collect();
     let source = args
         .source
@@ -94,7 +98,7 @@ fn files(manifest: &Manifest) -> impl Iterator<Item = &FileRecord> {
     slices.chain(manifest.timeline.as_ref().map(|timeline| &timeline.file))
 }
 
-fn verify_file(folder: &Path, record: &FileRecord) -> Line {
+fn verify_file(folder: &Path, record: &FileRecord, proof: Option<&DeliveryProof>) -> Line {
     let what = printable::line(&record.path, 200);
     let inside = Path::new(&record.path)
         .components()
@@ -109,12 +113,17 @@ fn verify_file(folder: &Path, record: &FileRecord) -> Line {
     }
     let path = folder.join(&record.path);
     if !path.exists() {
+        let delivered = proof.and_then(|proof| delivered(proof, record));
         return Line {
             what,
-            state: State::Missing,
-            detail: None,
+            state: match delivered {
+                Some(_) => State::Absent,
+                None => State::Missing,
+            },
+            detail: delivered,
         };
     }
+    // What is being delivered has a second name, in the outbox.
     match durable::hash_file(&path) {
         Ok((sha256, _)) if sha256 == record.sha256 => Line {
             what,
@@ -132,6 +141,27 @@ fn verify_file(folder: &Path, record: &FileRecord) -> Line {
             detail: Some(causes(&error)),
         },
     }
+}
+
+/// Why a storage file is rightly not there: exactly its events were found on the server, and it was not to be kept.
+fn delivered(proof: &DeliveryProof, record: &FileRecord) -> Option<String> {
+    let slice = proof.slices.iter().find(|slice| {
+        let path = Path::new("slices").join(&slice.receipt.name).join(STORAGE);
+        slice.removed && path == Path::new(&record.path)
+    })?;
+    let receipt = &slice.receipt;
+    if receipt.stage != Stage::Proven || receipt.sha256 != record.sha256 {
+        return None;
+    }
+    let events = printable::count(receipt.expected, "event was", "events were");
+    let sketch = proof.sketch.clone().unwrap_or_default();
+    Some(printable::line(
+        &format!(
+            "its {events} found in {} at {}, so it was removed (delivery.keep is false)",
+            sketch.url, proof.at
+        ),
+        600,
+    ))
 }
 
 fn verify_source(manifest: &Manifest, source: &Path) -> Line {
@@ -175,4 +205,66 @@ fn compare(before: &Fingerprint, file: &File) -> std::io::Result<Vec<String>> {
         ..now
     };
     Ok(fingerprint::differences(before, &now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::custody::SliceProof;
+    use crate::delivery::receipt::SliceReceipt;
+
+    fn record() -> FileRecord {
+        FileRecord {
+            path: "slices/01/storage.plaso".into(),
+            bytes: 1,
+            sha256: "aa".into(),
+        }
+    }
+
+    fn proof(sha256: &str, stage: Stage, removed: bool) -> DeliveryProof {
+        let receipt = SliceReceipt {
+            name: "01".into(),
+            sha256: sha256.into(),
+            stage,
+            expected: 20,
+            ..SliceReceipt::default()
+        };
+        DeliveryProof {
+            slices: vec![SliceProof { receipt, removed }],
+            ..DeliveryProof::default()
+        }
+    }
+
+    #[test]
+    fn a_storage_file_may_be_gone_only_if_it_was_proven_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = |proof: &DeliveryProof| verify_file(folder.path(), &record(), Some(proof));
+        let fine = state(&proof("aa", Stage::Proven, true));
+        assert_eq!(fine.state, State::Absent);
+        assert!(fine.detail.unwrap().contains("its 20 events were found"));
+        for wrong in [
+            proof("aa", Stage::Proven, false),
+            proof("bb", Stage::Proven, true),
+            proof("aa", Stage::Short, true),
+            DeliveryProof::default(),
+        ] {
+            assert_eq!(state(&wrong).state, State::Missing);
+        }
+        assert_eq!(
+            verify_file(folder.path(), &record(), None).state,
+            State::Missing
+        );
+    }
+
+    #[test]
+    fn a_storage_file_that_is_being_delivered_is_compared_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let slice = folder.path().join("slices/01");
+        durable::make_folder(&slice).unwrap();
+        durable::write(&slice.join(STORAGE), b"x").unwrap();
+        std::fs::hard_link(slice.join(STORAGE), folder.path().join("second")).unwrap();
+        let (sha256, _) = durable::hash_reader(&b"x"[..]).unwrap();
+        let record = FileRecord { sha256, ..record() };
+        assert_eq!(verify_file(folder.path(), &record, None).state, State::Same);
+    }
 }

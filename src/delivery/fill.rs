@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
+use super::custody::DeliveryProof;
 use super::order::{Closed, HandedSlice, Order, SCHEMA};
 use super::outbox::Outbox;
-use super::record::DeliveryRecord;
 use crate::durable::{self, FileError};
 use crate::evidence::fingerprint::Fingerprint;
 use crate::job::JobRecord;
@@ -119,8 +119,8 @@ pub fn close(
     folder: &Path,
     manifest: &Manifest,
 ) -> Result<Option<Order>, FileError> {
-    let before = DeliveryRecord::of(folder)?;
-    if before.is_some_and(|record| record.is_whole(&manifest.started, outbox.server())) {
+    let before = DeliveryProof::read(folder)?;
+    if before.is_some_and(|proof| proof.is_whole(&manifest.started, outbox.server())) {
         return Ok(None);
     }
     let before = manifest.custody.before.as_ref();

@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod course;
+pub mod custody;
 pub mod fill;
 pub mod local;
 pub mod name;
@@ -13,9 +14,8 @@ pub mod order;
 pub mod outbox;
 pub mod patience;
 pub mod receipt;
-pub mod record;
 pub mod service;
 pub mod sketch;
 pub mod standing;
 pub mod state;
-pub mod upload;
+pub mod steps;

@@ -202,7 +202,8 @@ impl Outbox {
 
     /// Whether somebody delivers what is here.
     fn is_served(&self) -> bool {
-        let lock = fs::File::open(self.receipts.join(".lock"));
+        // The folder is delivery's, so anything may stand there under this name, also a pipe.
+        let lock = durable::open_plain(&self.receipts.join(".lock"));
         lock.is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
     }
 

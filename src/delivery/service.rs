@@ -16,7 +16,7 @@ use super::receipt::{Receipt, Standing};
 use super::sketch::Sketches;
 use super::standing;
 use super::state::States;
-use super::upload::{Delivering, GaveUp};
+use super::steps::{Delivering, GaveUp};
 use crate::config::Settings;
 use crate::config::delivery::{DeliverySettings, OpensearchSettings, TimesketchSettings};
 use crate::durable::FileError;
@@ -225,14 +225,12 @@ impl Context {
             }
             tokio::select! {
                 // All arms may be dropped at any time: each waits on a channel, a set of tasks or a clock.
-                Some(ended) = tasks.join_next() => if let Ok(Ended { job, given_up: Some(why) }) = ended {
-                    // In the foreground a job that was given up is not tried again.
-                    tracing::debug!(dfagent_job = job, "given up");
-                    given_up.push(why);
-                } else if let Ok(Ended { job, .. }) = ended {
-                    if !finishing {
+                Some(ended) = tasks.join_next() => if let Ok(Ended { job, given_up: why }) = ended {
+                    // In the foreground a job is served once.
+                    if !finishing && why.is_none() {
                         served.remove(&job);
                     }
+                    given_up.extend(why);
                 },
                 _ = changes.changed() => {}
                 _ = finish.changed(), if !finishing => {}

@@ -68,7 +68,7 @@ async fn by_name(
     name: &str,
 ) -> Result<Sketch, ClientError> {
     if let Some(first) = client.sketches_named(name).await?.into_iter().next() {
-        return Ok(settled(client, name).await?.unwrap_or(first));
+        return Ok(first);
     }
     let made = client.create_sketch(name, DESCRIPTION).await?;
     let first = settled(client, name).await?.unwrap_or_else(|| made.clone());

@@ -11,7 +11,7 @@ use crate::config::delivery::{OpensearchSettings, TimesketchSettings};
 use crate::opensearch;
 use crate::printable::{causes, line};
 use crate::timesketch::Client;
-use crate::timesketch::handshake::{self, Level, Ours};
+use crate::timesketch::handshake::{self, Finding, Level, Ours};
 
 /// How often a server that is ready is asked again.
 const GOOD: Duration = Duration::from_secs(600);
@@ -21,6 +21,9 @@ const BAD: Duration = Duration::from_secs(30);
 
 /// The newest release whose storage files this program was tested with.
 const PLASO: u32 = 20_260_720;
+
+/// The format of those (`_FORMAT_VERSION` in Plaso's `storage/sqlite/sqlite_file.py`).
+const STORAGE_FORMAT: u32 = 20_260_516;
 
 /// Asks the server.
 pub async fn ask(
@@ -32,29 +35,18 @@ pub async fn ask(
     let sketch = Some(timesketch.sketch_id).filter(|id| *id != 0);
     let ours = Ours {
         plaso: PLASO,
-        storage_format: None,
+        storage_format: Some(STORAGE_FORMAT),
     };
     let (opensearch, trouble) = match opensearch::Client::new(opensearch, credentials) {
         Ok(client) => (client, None),
         Err(error) => (None, Some(causes(&error))),
     };
     let shaken = handshake::shake(client, sketch, ours, opensearch.as_ref()).await;
-    let mut lines: Vec<StandingLine> = Vec::new();
-    let mut ready = true;
-    for finding in shaken.lines {
-        ready &= finding.level != Level::Bad;
-        let advice = finding
-            .advice
-            .map_or_else(String::new, |advice| format!("; {advice}"));
-        lines.push(StandingLine {
-            state: finding.level.to_string(),
-            part: finding.part.to_owned(),
-            text: line(&format!("{}{advice}", finding.found), 600),
-        });
-    }
+    let ready = shaken.level() != Level::Bad;
+    let mut lines: Vec<StandingLine> = shaken.lines.iter().map(as_line).collect();
     if let Some(trouble) = trouble {
         lines.push(StandingLine {
-            state: Level::Warning.to_string(),
+            state: state(Level::Warning).to_owned(),
             part: "opensearch".to_owned(),
             text: format!("failed to {trouble}"),
         });
@@ -66,6 +58,24 @@ pub async fn ask(
         server: timesketch.url.clone(),
         ready: Some(ready),
         lines,
+    }
+}
+
+fn as_line(finding: &Finding) -> StandingLine {
+    let advice = finding.advice.as_ref();
+    let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
+    StandingLine {
+        state: state(finding.level).to_owned(),
+        part: finding.part.to_string(),
+        text: line(&format!("{}{advice}", finding.found), 600),
+    }
+}
+
+const fn state(level: Level) -> &'static str {
+    match level {
+        Level::Good => "ok",
+        Level::Warning => "warning",
+        Level::Bad => "bad",
     }
 }
 

@@ -73,6 +73,15 @@ pub struct Upload {
     pub last_begun: bool,
 }
 
+impl SliceState {
+    /// The server's name for the upload under way, or the last one.
+    #[must_use]
+    pub fn upload_id(&self) -> String {
+        let upload = self.upload.as_ref();
+        upload.map(|upload| upload.id.clone()).unwrap_or_default()
+    }
+}
+
 impl JobState {
     /// The state for an order: a job that was begun anew begins with none, and a new try by hand begins anew with
     /// what is not proven.

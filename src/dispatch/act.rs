@@ -51,9 +51,9 @@ pub enum Refusal {
     },
 }
 
-type Acted = Result<(String, Vec<Effect>), Refusal>;
+pub(super) type Acted = Result<(String, Vec<Effect>), Refusal>;
 
-fn refuse(what: String) -> Acted {
+pub(super) fn refuse(what: String) -> Acted {
     Err(Refusal::State { what })
 }
 
@@ -94,12 +94,19 @@ impl Dispatcher {
         if done && !entry.job.hooks_due.is_empty() {
             return refuse(format!("retry {id}: its hooks are still at work"));
         }
+        let handed_over = entry.job.delivery.is_some();
+        if !anew && handed_over && (done || matches!(entry.job.state, State::Delivering { .. })) {
+            return self.redeliver(id, now);
+        }
         if anew || done {
+            // In this order: what is set aside is not delivered any more.
+            effects.push(Effect::Withdraw { id: id.to_owned() });
             effects.push(Effect::SetAside {
                 folder: entry.job.folder.clone(),
             });
         }
         entry.job.crashes = 0;
+        entry.job.delivery = None;
         let sentence = match entry.present.clone() {
             Some(volume) => {
                 entry.job.volume = volume;
@@ -109,7 +116,10 @@ impl Dispatcher {
                     "retried by hand"
                 };
                 self.change(id, State::Queued, what, now, &mut effects);
-                format!("{id} is started")
+                match &self.held {
+                    None => format!("{id} is started"),
+                    Some(why) => format!("{id} is queued, and no job is begun now: {why}"),
+                }
             }
             None => {
                 let why = "the volume is not attached".to_owned();
@@ -138,6 +148,7 @@ impl Dispatcher {
             ));
         }
         self.change(id, State::Cancelled, "cancelled by hand", now, &mut effects);
+        effects.push(Effect::Withdraw { id: id.to_owned() });
         Ok((
             format!("{id} is cancelled; `dfagent retry {id}` goes on with it"),
             effects,

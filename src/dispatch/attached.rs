@@ -109,6 +109,7 @@ impl Dispatcher {
             changed: now.wall.clone(),
             hooks_due: Vec::new(),
             hooks_done: Vec::new(),
+            delivery: None,
         };
         let what = format!("attached as {}", volume.point);
         let entry = Entry {
@@ -163,6 +164,8 @@ impl Dispatcher {
                 entry.job.volume = volume;
                 return;
             }
+            // Nothing of the volume is needed any more.
+            State::Delivering { .. } => return,
             State::Running | State::Cancelled | State::Done { .. } => return,
         };
         if goes_on {

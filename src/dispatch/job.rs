@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::delivery::receipt::Link;
 use crate::plaso::verdict::Level;
 use crate::policy::Volume;
 
@@ -38,6 +39,41 @@ pub struct Job {
     pub hooks_due: Vec<String>,
     /// Hooks that were run: name and how it went.
     pub hooks_done: Vec<HookRecord>,
+    /// Its delivery; none before it is extracted, and where its events stay in its folder.
+    pub delivery: Option<DeliveryRecord>,
+}
+
+/// The delivery of a job's events to the server.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeliveryRecord {
+    /// The verdict over the extraction alone.
+    pub extracted: Level,
+    /// How often a person asked to try once more what was not proven.
+    pub again: u32,
+    /// How it ended: complete, every slice is proven; partial, some are; failed, none is. None while it goes on.
+    pub level: Option<Level>,
+    /// What is missing, a sentence each, printable.
+    pub reasons: Vec<String>,
+    /// Events that are proven to be found on the server.
+    pub documents: u64,
+    /// Where they are found.
+    pub sketch: Option<Link>,
+}
+
+impl DeliveryRecord {
+    /// A delivery that begins.
+    #[must_use]
+    pub const fn new(extracted: Level) -> Self {
+        Self {
+            extracted,
+            again: 0,
+            level: None,
+            reasons: Vec::new(),
+            documents: 0,
+            sketch: None,
+        }
+    }
 }
 
 /// How a hook went.
@@ -79,6 +115,11 @@ pub enum State {
     },
     /// It brought the agent down too often.
     Parked,
+    /// It is extracted and its volume is let go of; the events are on their way to the server.
+    Delivering {
+        /// The verdict over the extraction.
+        verdict: Level,
+    },
     /// Somebody took the volume back; it goes on at the next attachment.
     Released,
     /// Somebody ended it.
@@ -101,6 +142,7 @@ impl State {
             Self::Interrupted { .. } => "interrupted",
             Self::NeedsOperator { .. } => "needs_operator",
             Self::Parked => "parked",
+            Self::Delivering { .. } => "delivering",
             Self::Released => "released",
             Self::Cancelled => "cancelled",
             Self::Done { .. } => "done",
@@ -108,13 +150,14 @@ impl State {
     }
 
     /// All names, in the order of a job's life.
-    pub const NAMES: [&'static str; 9] = [
+    pub const NAMES: [&'static str; 10] = [
         "queued",
         "running",
         "waiting",
         "interrupted",
         "needs_operator",
         "parked",
+        "delivering",
         "released",
         "cancelled",
         "done",

@@ -5,6 +5,7 @@
 
 mod act;
 mod attached;
+mod delivering;
 pub mod job;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use job::{HookRecord, Job, State};
+use job::{DeliveryRecord, HookRecord, Job, State};
 
 use crate::config::worker::{AttachTable, DeviceSettings, HookTable};
 use crate::plaso::verdict::Level;
@@ -80,6 +81,21 @@ pub enum Effect {
         /// Which.
         id: String,
     },
+    /// Take back what was handed over to delivery, if anything was.
+    Withdraw {
+        /// Which.
+        id: String,
+    },
+    /// Ask delivery to try once more what is not proven.
+    Redeliver {
+        /// Which.
+        id: String,
+    },
+    /// All is proven: what delivery was given is no longer needed.
+    Tidy {
+        /// Which.
+        id: String,
+    },
     /// Run a hook.
     RunHook {
         /// Of which job.
@@ -92,8 +108,10 @@ pub enum Effect {
 /// How an attempt at a job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// There is a manifest.
+    /// There is a manifest, and nothing is to be delivered.
     Done(Level),
+    /// There is a manifest, and everything is handed over to delivery.
+    Extracted(Level),
     /// It was asked to stop.
     Stopped,
     /// The volume went away.
@@ -157,6 +175,8 @@ pub struct Dispatcher {
     entries: BTreeMap<String, Entry>,
     ignored: Vec<Ignored>,
     stopping: bool,
+    /// Why no job is begun, in a sentence.
+    held: Option<String>,
 }
 
 impl Dispatcher {
@@ -168,6 +188,7 @@ impl Dispatcher {
             entries: BTreeMap::new(),
             ignored: Vec::new(),
             stopping: false,
+            held: None,
         };
         let mut effects = Vec::new();
         for job in jobs {
@@ -243,7 +264,10 @@ impl Dispatcher {
         self.entries.values().all(|entry| {
             entry.attempt.is_none()
                 && entry.job.hooks_due.is_empty()
-                && !matches!(entry.job.state, State::Queued | State::Waiting { .. })
+                && !matches!(
+                    entry.job.state,
+                    State::Queued | State::Waiting { .. } | State::Delivering { .. }
+                )
         })
     }
 
@@ -273,16 +297,14 @@ impl Dispatcher {
         let stopping = entry.attempt.take().and_then(|attempt| attempt.stopping);
         entry.job.crashes = 0;
         let (state, what) = after(outcome, stopping);
-        if let State::Done { verdict } = state {
-            let hooks = self.rules.hooks.iter();
-            entry.job.hooks_due = hooks
-                .filter(|(_, hook)| hook.on.contains(&verdict))
-                .map(|(name, _)| name.clone())
-                .collect();
-            entry.job.hooks_done.clear();
+        entry.job.delivery = match state {
+            State::Delivering { verdict } => Some(DeliveryRecord::new(verdict)),
+            _ => None,
+        };
+        self.change(id, state.clone(), &what, now, &mut effects);
+        if state == State::Cancelled {
+            effects.push(Effect::Withdraw { id: id.to_owned() });
         }
-        self.change(id, state, &what, now, &mut effects);
-        self.next_hook(id, &mut effects);
         self.requeue(id, false, now, &mut effects);
         self.start_queued(now, &mut effects);
         effects
@@ -350,13 +372,27 @@ impl Dispatcher {
     }
 
     fn change(&mut self, id: &str, state: State, what: &str, now: &Now, effects: &mut Vec<Effect>) {
-        if let Some(entry) = self.entries.get_mut(id) {
-            entry.job.state = state;
-            entry.job.changed.clone_from(&now.wall);
-            effects.push(Effect::Keep {
-                job: Box::new(entry.job.clone()),
-                what: what.to_owned(),
-            });
+        let Some(entry) = self.entries.get_mut(id) else {
+            return;
+        };
+        let done = match state {
+            State::Done { verdict } => Some(verdict),
+            _ => None,
+        };
+        if let Some(verdict) = done {
+            entry.job.hooks_done.clear();
+            let hooks = self.rules.hooks.iter();
+            let due = hooks.filter(|(_, hook)| hook.on.contains(&verdict));
+            entry.job.hooks_due = due.map(|(name, _)| name.clone()).collect();
+        }
+        entry.job.state = state;
+        entry.job.changed.clone_from(&now.wall);
+        effects.push(Effect::Keep {
+            job: Box::new(entry.job.clone()),
+            what: what.to_owned(),
+        });
+        if done.is_some() {
+            self.next_hook(id, effects);
         }
     }
 
@@ -395,7 +431,7 @@ impl Dispatcher {
     /// Starts what is queued: the highest priority first, then the oldest. Of jobs that went down with the
     /// agent, one at a time.
     fn start_queued(&mut self, now: &Now, effects: &mut Vec<Effect>) {
-        if self.stopping {
+        if self.stopping || self.held.is_some() {
             return;
         }
         let mut queued: Vec<&Entry> = self
@@ -436,6 +472,10 @@ fn after(outcome: Outcome, stopping: Option<Why>) -> (State, String) {
     match (outcome, stopping) {
         (Outcome::Done(verdict), _) => (State::Done { verdict }, format!("done: {verdict}")),
         (_, Some(Why::Cancelled)) => (State::Cancelled, "cancelled".to_owned()),
+        (Outcome::Extracted(verdict), _) => (
+            State::Delivering { verdict },
+            format!("extracted: {verdict}; it is being delivered"),
+        ),
         (Outcome::Stopped | Outcome::Waits(_), Some(Why::Released)) => {
             (State::Released, "released".to_owned())
         }

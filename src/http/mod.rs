@@ -24,7 +24,7 @@ pub use answer::Answer;
 pub(crate) use body::{Moved, stream};
 pub use error::{Problem, WireError};
 
-/// What a server is called in sentences, in place of where it leads.
+/// What we call ourselves.
 const AGENT: &str = concat!("dfagent/", env!("CARGO_PKG_VERSION"));
 
 /// Times after which something is given up.

@@ -194,7 +194,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     }
     log.lock().unwrap().push(heard);
     match act {
-        Act::Answer(bytes) => drop(stream.write_all(&bytes).await),
+        Act::Answer(bytes) => drop(stream.write_all(&bytes).await.ok()),
         Act::Drip(bytes, pause) => {
             for byte in bytes {
                 if stream.write_all(&[byte]).await.is_err() {
@@ -204,18 +204,20 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
             }
         }
         Act::Halt(bytes, left) => {
-            let _ = stream.write_all(&bytes[..bytes.len() - left]).await;
+            stream.write_all(&bytes[..bytes.len() - left]).await.ok();
             std::future::pending().await
         }
         Act::Reset(_) => break_it(stream),
         Act::Silence | Act::Deaf => std::future::pending().await,
         Act::Early(bytes) => {
-            let _ = stream.write_all(&bytes).await;
-            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            stream.write_all(&bytes).await.ok();
+            tokio::io::copy(&mut stream, &mut tokio::io::sink())
+                .await
+                .ok();
         }
         Act::Endless => {
             let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n";
-            let _ = stream.write_all(head).await;
+            stream.write_all(head).await.ok();
             while stream.write_all(&[b' '; 65_536]).await.is_ok() {}
         }
     }

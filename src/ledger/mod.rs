@@ -305,6 +305,7 @@ mod tests {
             changed: "2026-11-25T00:00:01Z".into(),
             hooks_due: vec!["detach".into()],
             hooks_done: Vec::new(),
+            delivery: None,
         }
     }
 

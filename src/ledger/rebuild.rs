@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{LedgerError, beside};
-use crate::dispatch::job::{Job, State};
+use crate::delivery::custody::DeliveryProof;
+use crate::dispatch::job::{DeliveryRecord, Job, State};
 use crate::durable::{self, FileError};
 use crate::plaso::verdict::Level;
 use crate::policy::Volume;
@@ -146,9 +147,14 @@ fn job_of(folder: &Path, damaged: bool) -> Option<Job> {
         durable::read_json(&folder.join("manifest.json"), MOST_MANIFEST).unwrap_or(None);
     match ending {
         Some(ending) => {
+            let extracted = ending.verdict.level;
             job.changed = printable::line(&ending.finished, 40);
+            // A record that cannot be read tells nothing.
+            let proof = DeliveryProof::read(folder).unwrap_or(None);
+            job.delivery = proof.and_then(|proof| delivery(extracted, proof));
+            let delivered = job.delivery.as_ref().and_then(|one| one.level);
             job.state = State::Done {
-                verdict: ending.verdict.level,
+                verdict: delivered.map_or(extracted, |level| level.max(extracted)),
             };
         }
         None => {
@@ -161,6 +167,18 @@ fn job_of(folder: &Path, damaged: bool) -> Option<Job> {
         }
     }
     Some(job)
+}
+
+/// What the record in the folder tells of a job's delivery.
+fn delivery(extracted: Level, proof: DeliveryProof) -> Option<DeliveryRecord> {
+    Some(DeliveryRecord {
+        extracted,
+        again: proof.again,
+        level: Some(proof.level?),
+        reasons: proof.reasons,
+        documents: proof.documents,
+        sketch: proof.sketch,
+    })
 }
 
 /// A job of which only its folder and perhaps what was asked for are known.
@@ -193,6 +211,7 @@ fn guessed(folder: &Path, asked: Option<Asked>) -> Option<Job> {
         created,
         hooks_due: Vec::new(),
         hooks_done: Vec::new(),
+        delivery: None,
     })
 }
 
@@ -250,6 +269,29 @@ mod tests {
         drop(opened.ledger);
         let again = Ledger::open(&path, &jobs).unwrap();
         assert_eq!((again.jobs.len(), again.rebuilt), (4, 0));
+    }
+
+    #[test]
+    fn a_delivery_is_found_again_by_its_record() {
+        let (_folder, path, jobs) = place();
+        let folder = jobs.join("vol-1");
+        note(&folder, &job("vol-1", &jobs, State::Running)).unwrap();
+        let manifest = br#"{"finished": "2026-11-25T01:00:00Z", "verdict": {"level": "complete"}}"#;
+        durable::write(&folder.join("manifest.json"), manifest).unwrap();
+        let proof = DeliveryProof {
+            schema: crate::delivery::custody::SCHEMA.into(),
+            level: Some(Level::Partial),
+            reasons: vec!["Slice 2 is short.".into()],
+            again: 3,
+            ..DeliveryProof::default()
+        };
+        proof.keep(&folder).unwrap();
+        let opened = Ledger::open(&path, &jobs).unwrap();
+        let verdict = Level::Partial;
+        assert_eq!(opened.jobs[0].state, State::Done { verdict });
+        let delivery = opened.jobs[0].delivery.as_ref().unwrap();
+        assert_eq!((delivery.extracted, delivery.again), (Level::Complete, 3));
+        assert_eq!(delivery.reasons, proof.reasons);
     }
 
     #[test]

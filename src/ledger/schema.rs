@@ -11,7 +11,8 @@ use crate::dispatch::job::Job;
 use crate::durable;
 
 /// One step for each version: the step at 0 makes version 1 from an empty file.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE about (version INTEGER NOT NULL);
     INSERT INTO about (version) VALUES (1);
     CREATE TABLE jobs (
@@ -28,10 +29,13 @@ const MIGRATIONS: [&str; 1] = ["
         what TEXT NOT NULL
     );
     CREATE INDEX history_of ON history (job, id);
-"];
+",
+    // Jobs may be delivered: a record tells more than a program of version 1 understands.
+    "",
+];
 
 /// The version that this program writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// SHA-256 of a record, lower-case hex. SQLite has no checksums of its own.
 pub(super) fn sha256(record: &str) -> String {
@@ -198,6 +202,45 @@ mod tests {
         );
         assert!(matches!(read_only(&path), Err(LedgerError::Newer { .. })));
         assert_eq!(fs::read(&path).unwrap(), before);
+    }
+
+    /// Turns a ledger into what the program of version 1 left of these jobs.
+    fn make_old(path: &Path) {
+        let old = Connection::open(path).unwrap();
+        let mut records = Vec::new();
+        {
+            let mut rows = old.prepare("SELECT id, record FROM jobs").unwrap();
+            let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+            records.extend(rows.unwrap().map(Result::unwrap));
+        }
+        for (id, record) in records {
+            let (id, record): (String, String) = (id, record);
+            let mut record: serde_json::Value = serde_json::from_str(&record).unwrap();
+            record.as_object_mut().unwrap().remove("delivery").unwrap();
+            let record = record.to_string();
+            let change = "UPDATE jobs SET record = ?2, sha256 = ?3 WHERE id = ?1";
+            old.execute(change, [&id, &record, &sha256(&record)])
+                .unwrap();
+        }
+        let head = "UPDATE about SET version = 1; PRAGMA user_version = 1";
+        old.execute_batch(head).unwrap();
+    }
+
+    #[test]
+    fn a_ledger_from_before_delivery_is_read_and_becomes_today_s() {
+        let (_folder, path, jobs) = place();
+        let known = job("vol-1", &jobs, State::Parked);
+        let mut opened = Ledger::open(&path, &jobs).unwrap();
+        opened.ledger.keep(&known, "made").unwrap();
+        drop(opened);
+        make_old(&path);
+        assert_eq!(read_only(&path).unwrap(), std::slice::from_ref(&known));
+        let opened = Ledger::open(&path, &jobs).unwrap();
+        assert!(opened.set_aside.is_none());
+        assert_eq!(opened.jobs, [known]);
+        drop(opened);
+        let connection = Connection::open(&path).unwrap();
+        assert!(version(&connection).is_ok_and(|found| found == VERSION));
     }
 
     #[test]

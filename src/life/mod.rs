@@ -3,6 +3,7 @@
 //!
 //! Everything here works the same, and does less, without systemd. What is done about a job is decided elsewhere.
 
+pub mod folder;
 pub mod notify;
 pub mod power;
 pub mod reload;

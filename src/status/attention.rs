@@ -2,7 +2,9 @@
 //! sake and is not among them is added, so that none is forgotten.
 
 use super::{JobStatus, OperatorTask, Status};
-use crate::dispatch::job::State;
+use crate::dispatch::job::{Job, State};
+use crate::plaso::verdict::Level;
+use crate::printable;
 
 /// What a person has to do.
 #[must_use]
@@ -34,8 +36,30 @@ pub fn task(status: &JobStatus) -> Option<OperatorTask> {
             ),
             command: format!("dfagent retry {}", job.id),
         }),
-        _ => None,
+        _ => delivery(job),
     }
+}
+
+/// What a person has to do about events that did not arrive.
+#[must_use]
+pub fn delivery(job: &Job) -> Option<OperatorTask> {
+    let delivery = job.delivery.as_ref()?;
+    let is_short = delivery.level.is_some_and(|level| level > Level::Complete);
+    if !is_short || !matches!(job.state, State::Done { .. }) {
+        return None;
+    }
+    let first = delivery.reasons.first().map_or("", String::as_str);
+    let more = match delivery.reasons.len().saturating_sub(1) {
+        0 => String::new(),
+        more => format!(
+            " ({} like this)",
+            printable::count(more as u64, "more", "more")
+        ),
+    };
+    Some(OperatorTask {
+        why: format!("{}: not all events are delivered. {first}{more}", job.id),
+        command: format!("dfagent retry {}", job.id),
+    })
 }
 
 /// Leaves only what has to do with one job.

@@ -9,6 +9,7 @@
 pub mod access;
 pub mod attention;
 pub mod client;
+pub mod delivery;
 pub mod frame;
 mod listen;
 pub mod offline;
@@ -21,6 +22,8 @@ use serde::{Deserialize, Serialize};
 pub use crate::dispatch::Action;
 use crate::dispatch::job::Job;
 use crate::policy::Ignored;
+
+pub use delivery::{DeliveryStatus, ServerStatus};
 
 /// The version of the layout of [`Status`].
 pub const SCHEMA: &str = "dfagent-status-1";
@@ -112,6 +115,8 @@ pub struct AgentStatus {
     pub power_off_at: Option<String>,
     /// When this was true.
     pub at: String,
+    /// Delivery; none where events stay in the jobs' folders.
+    pub delivery: Option<ServerStatus>,
     /// What was done since the agent was started.
     pub totals: Totals,
 }
@@ -134,6 +139,12 @@ pub struct Totals {
     pub jobs: u64,
     /// Seconds that those were at work, added up.
     pub job_seconds: f64,
+    /// Slices whose events were proven to be on the server.
+    pub slices_delivered: u64,
+    /// Events in those.
+    pub documents_delivered: u64,
+    /// Bytes of storage files that the server took.
+    pub bytes_sent: u64,
 }
 
 /// A job.
@@ -146,7 +157,11 @@ pub struct JobStatus {
     pub attached: bool,
     /// How far it is; none while it is not at work.
     pub progress: Option<JobProgress>,
-    /// What its manifest says; none before it is done.
+    /// What it waits for, in a sentence, where it waits for its turn.
+    pub waits: Option<String>,
+    /// How far its delivery is; none once it has ended.
+    pub delivery: Option<DeliveryStatus>,
+    /// What its manifest says; none before it is extracted.
     pub result: Option<JobResultStatus>,
 }
 

@@ -25,6 +25,7 @@ pub fn from_ledger(settings: &Settings) -> Result<Status, LedgerError> {
         configured: None,
         refused_configuration: None,
         power_off_at: None,
+        delivery: None,
         at: clock::now(),
         totals: Totals::default(),
     };
@@ -37,6 +38,8 @@ pub fn from_ledger(settings: &Settings) -> Result<Status, LedgerError> {
                 job,
                 attached: false,
                 progress: None,
+                waits: None,
+                delivery: None,
                 result: None,
             })
             .collect(),

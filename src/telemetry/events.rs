@@ -63,6 +63,41 @@ pub enum Event {
         /// Its verdict.
         verdict: Level,
     },
+    /// A job is extracted, and its events are on their way to the server.
+    JobDelivering {
+        /// Which.
+        job: String,
+    },
+    /// All events of a job are found on the server.
+    JobDelivered {
+        /// Which.
+        job: String,
+        /// How many events.
+        documents: u64,
+        /// Where they are found; empty: unknown.
+        sketch: String,
+    },
+    /// Not all events of a job are found on the server, after all tries.
+    JobDeliveredShort {
+        /// Which.
+        job: String,
+        /// What is missing.
+        why: String,
+    },
+    /// Delivery of a job waits for a person.
+    DeliveryNeedsOperator {
+        /// Which.
+        job: String,
+        /// What is to be done.
+        why: String,
+    },
+    /// Delivery runs, and the server takes what is made.
+    DeliveryReady,
+    /// Nothing can be delivered at the moment.
+    DeliveryNotReady {
+        /// Why.
+        why: String,
+    },
     /// A job does not go on before a person has done something.
     JobNeedsOperator {
         /// Which.
@@ -169,6 +204,12 @@ ids! {
     JobStarted = "43514fbee2e64457ba10b27d1064d65f",
     JobStage = "a141754b24764e4bbe77f268bba66cdc",
     JobDone = "04750028f9f648568e556b3006da7498",
+    JobDelivering = "1638db75b9bc44a2b86a3553c76ab685",
+    JobDelivered = "4218e91cddc84b0a9ff9738745ed0ed1",
+    JobDeliveredShort = "7dfb664e70db4c779d05091bda26b73f",
+    DeliveryNeedsOperator = "e655365b4beb41858435d61f15f965cb",
+    DeliveryReady = "3580770c26444146bbed341b8409988f",
+    DeliveryNotReady = "52b1083cfae841bfb5eb401e0d2a899b",
     JobNeedsOperator = "af6909ad358540d0891d0ea9ac327f5e",
     JobInterrupted = "ad02c416a3324bc2882128c1e7618ce8",
     JobParked = "b49acd66a05146d0ba2cfab0342acc3d",
@@ -198,6 +239,8 @@ impl Event {
     pub const fn severity(&self) -> Severity {
         match self {
             Self::JobNeedsOperator { .. }
+            | Self::JobDeliveredShort { .. }
+            | Self::DeliveryNeedsOperator { .. }
             | Self::JobParked { .. }
             | Self::HookFailed { .. }
             | Self::JobDone {
@@ -206,6 +249,7 @@ impl Event {
             } => Severity::ERROR,
             Self::LateAtStop { .. }
             | Self::ConfigurationRefused { .. }
+            | Self::DeliveryNotReady { .. }
             | Self::JobInterrupted { .. }
             | Self::JobWaiting { .. }
             | Self::LedgerSetAside { .. }
@@ -262,9 +306,12 @@ impl Event {
             | Self::AgentStopping
             | Self::LateAtStop { .. }
             | Self::ConfigurationReloaded
+            | Self::DeliveryReady
             | Self::LedgerRebuilt { .. }
             | Self::PoweringOff => Fields::default(),
-            Self::ConfigurationRefused { why } | Self::LedgerSetAside { why, .. } => Fields {
+            Self::ConfigurationRefused { why }
+            | Self::DeliveryNotReady { why }
+            | Self::LedgerSetAside { why, .. } => Fields {
                 error: Some(why),
                 ..Fields::default()
             },
@@ -274,6 +321,8 @@ impl Event {
             },
             Self::JobStarted { job }
             | Self::JobDone { job, .. }
+            | Self::JobDelivering { job }
+            | Self::JobDelivered { job, .. }
             | Self::JobParked { job }
             | Self::ActionDone { job, .. }
             | Self::HookDone { job, .. } => about(job),
@@ -287,6 +336,8 @@ impl Event {
                 ..about(job)
             },
             Self::JobNeedsOperator { job, why, .. }
+            | Self::JobDeliveredShort { job, why }
+            | Self::DeliveryNeedsOperator { job, why }
             | Self::JobInterrupted { job, why }
             | Self::JobWaiting { job, why }
             | Self::HookFailed { job, why, .. } => Fields {
@@ -317,6 +368,24 @@ impl fmt::Display for Event {
             Self::JobStarted { job } => write!(out, "{job}: started"),
             Self::JobStage { job, stage } => write!(out, "{job}: {stage}"),
             Self::JobDone { job, verdict } => write!(out, "{job}: done, {verdict}"),
+            Self::JobDelivering { job } => write!(out, "{job}: extracted, being delivered"),
+            Self::JobDelivered {
+                job,
+                documents,
+                sketch,
+            } => {
+                let events = printable::count(*documents, "event is", "events are");
+                write!(out, "{job}: delivered: {events} found: {sketch}")
+            }
+            Self::JobDeliveredShort { job, why } => write!(
+                out,
+                "{job}: not all of it is delivered: {why}; `dfagent retry {job}` tries once more"
+            ),
+            Self::DeliveryNeedsOperator { job, why } => write!(out, "{job}: {why}"),
+            Self::DeliveryReady => write!(out, "events can be delivered"),
+            Self::DeliveryNotReady { why } => {
+                write!(out, "no event can be delivered now: {why}")
+            }
             Self::JobNeedsOperator { job, why, help } => write!(out, "{job}: {why}; try: {help}"),
             Self::JobInterrupted { job, why } => write!(out, "{job}: interrupted: {why}"),
             Self::JobParked { job } => write!(

@@ -58,10 +58,10 @@ impl Ask<'_> {
                 if answer.status == 401 {
                     keeper.condemn(&session).await;
                 }
-                session = again(keeper.renew(wire, &session).await)?;
+                session = keeper.renew(wire, &session).await?;
             } else if changing && judge::token_is_stale(&answer) && !retokened {
                 retokened = true;
-                session = again(keeper.retoken(wire, &session).await)?;
+                session = keeper.retoken(wire, &session).await?;
             } else {
                 return judge::accept(&self.action, answer, changing);
             }
@@ -82,11 +82,6 @@ impl Ask<'_> {
         let request = request.map_err(|error| wire.unbuilt(&error))?;
         Ok(wire.exchange(request, sending.budget).await?)
     }
-}
-
-/// Whatever went wrong on the way to another session, the server has refused what was asked.
-fn again(session: Result<Session, ClientError>) -> Result<Session, ClientError> {
-    session.map_err(ClientError::before)
 }
 
 /// The budget of what is short.

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use reqwest::multipart::{Form, Part};
+use reqwest::multipart::Form;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use super::ask::{self, Ask, Sending};
+use super::chunk::{self, Chunk, ChunkAnswer};
 use super::error::ClientError;
 use super::judge;
 use super::model::{Objects, RawSketch, RawTimeline, Sketch, Timeline, Version};
 use super::session::Keeper;
 use crate::config::delivery::TimesketchSettings;
-use crate::durable;
-use crate::http::{Answer, Budget, Limits, Setup, Wire, stream};
+use crate::http::{Answer, Limits, Setup, Wire};
 use crate::printable;
 use crate::secret::Secret;
 
@@ -33,46 +33,6 @@ impl std::fmt::Debug for Client {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.wire.fmt(out)
     }
-}
-
-/// A part of a storage file.
-#[derive(Clone, Copy, Debug)]
-pub struct Chunk<'a> {
-    /// The file.
-    pub file: &'a Path,
-    /// Its size in bytes.
-    pub file_size: u64,
-    /// Where the part begins.
-    pub offset: u64,
-    /// How long it is.
-    pub length: u64,
-    /// Its number, from 0.
-    pub index: u64,
-    /// How many there are.
-    pub total: u64,
-    /// The same 32 hexadecimal digits for all parts.
-    pub upload: &'a str,
-    /// The sketch.
-    pub sketch: u64,
-    /// The timeline's name.
-    pub timeline: &'a str,
-    /// The file's name at the server; it ends with `.plaso`.
-    pub file_name: &'a str,
-    /// Timelines with one label share an index.
-    pub data_label: &'a str,
-    /// What made it.
-    pub provider: &'a str,
-    /// What is to stand beside it.
-    pub context: &'a str,
-}
-
-/// What the server says about a part.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ChunkAnswer {
-    /// It waits for the others.
-    Taken,
-    /// It has all and begins to index; with the number of that task.
-    Complete(Timeline, String),
 }
 
 impl Client {
@@ -142,13 +102,36 @@ impl Client {
     /// Uploads are off, the sketch is missing or archived, or not ours to write to.
     pub async fn can_upload(&self, sketch: u64) -> Result<(), ClientError> {
         let action = format!("upload to sketch {sketch} of {}", self.base());
+        let text = sketch.to_string();
+        self.probe(action, ("sketch_id", text), "no file uploaded")
+            .await
+    }
+
+    /// Whether the server takes uploads at all.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn takes_uploads(&self) -> Result<(), ClientError> {
+        let action = format!("upload to {}", self.base());
+        let nothing = ("provider", "dfagent".to_owned());
+        self.probe(action, nothing, "without supplying a sketch")
+            .await
+    }
+
+    /// Uploads nothing, to be refused for that.
+    async fn probe(
+        &self,
+        action: String,
+        (name, value): (&'static str, String),
+        refusal: &str,
+    ) -> Result<(), ClientError> {
         let question = Ask {
-            action: action.clone(),
+            action,
             method: Method::POST,
             path: format!("{API}/upload/"),
             most: ask::ANSWER,
             body: &|request, wire| {
-                let form = Form::new().text("sketch_id", sketch.to_string());
+                let form = Form::new().text(name, value.clone());
                 let request = request.multipart(form);
                 let budget = ask::short(wire);
                 Ok(Sending { request, budget })
@@ -159,9 +142,12 @@ impl Client {
                 status: 400,
                 message,
                 ..
-            }) if message.contains("no file uploaded") => Ok(()),
+            }) if message.contains(refusal) => Ok(()),
             Err(error) => Err(error),
-            Ok(_) => Err(judge::odd(&action, "it took an upload of nothing", false)),
+            Ok(_) => {
+                let problem = "it took an upload of nothing";
+                Err(judge::odd(&question.action, problem, false))
+            }
         }
     }
 
@@ -343,7 +329,7 @@ impl Client {
             method: Method::POST,
             path: format!("{API}/upload/"),
             most: ask::ANSWER,
-            body: &|request, wire| send(request, wire, chunk, sent),
+            body: &|request, wire| chunk::load(request, wire, chunk, sent),
         };
         let answer = question.put(&self.wire, &self.keeper).await?;
         let objects: Objects<RawTimeline> = judge::json(&action, &answer, true)?;
@@ -427,54 +413,4 @@ impl Client {
         };
         question.put(&self.wire, &self.keeper).await
     }
-}
-
-/// The file is opened for every try, and must be what it was.
-fn send<'a>(
-    request: RequestBuilder,
-    wire: &Wire,
-    chunk: &Chunk<'_>,
-    sent: &'a (dyn Fn(u64) + Send + Sync),
-) -> Result<Sending<'a>, ClientError> {
-    let file = durable::open_own(chunk.file)?;
-    let found = file.metadata().map(|about| about.len()).unwrap_or_default();
-    if found != chunk.file_size {
-        return Err(ClientError::Changed {
-            path: chunk.file.to_path_buf(),
-            expected: chunk.file_size,
-            found,
-        });
-    }
-    let (body, moved) = stream(file, chunk.offset, chunk.length);
-    let part = Part::stream_with_length(body, chunk.length).file_name(chunk.file_name.to_owned());
-    let numbers = [
-        ("sketch_id", chunk.sketch),
-        ("total_file_size", chunk.file_size),
-        ("chunk_index", chunk.index),
-        ("chunk_byte_offset", chunk.offset),
-        ("chunk_total_chunks", chunk.total),
-    ];
-    let texts = [
-        ("name", chunk.timeline),
-        ("provider", chunk.provider),
-        ("context", chunk.context),
-        ("data_label", chunk.data_label),
-        ("chunk_index_name", chunk.upload),
-    ];
-    let mut form = Form::new();
-    for (name, number) in numbers {
-        form = form.text(name, number.to_string());
-    }
-    for (name, text) in texts {
-        form = form.text(name, text.to_owned());
-    }
-    // The file comes last, so that whoever has all of it has everything.
-    let request = request.multipart(form.part("file", part));
-    let budget = Budget {
-        bytes: ask::ANSWER,
-        total: wire.limits().total,
-        moved: Some(moved),
-        sent: Some(sent),
-    };
-    Ok(Sending { request, budget })
 }

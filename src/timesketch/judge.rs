@@ -65,6 +65,11 @@ pub(super) fn accept(action: &str, answer: Answer, whole: bool) -> Result<Answer
             title: title(&answer),
             whole: whole && status != 404,
         }),
+        // What its framework says about a number that it does not have would send people looking elsewhere.
+        404 if message.starts_with("The requested URL") => Err(ClientError::NotFound {
+            action,
+            message: "the server has nothing of that number".to_owned(),
+        }),
         404 => Err(ClientError::NotFound { action, message }),
         403 => Err(ClientError::Forbidden { action, message }),
         400 if message.contains("Upload not enabled") => Err(ClientError::UploadsOff { action }),

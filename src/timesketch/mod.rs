@@ -4,6 +4,7 @@
 //! lost session and a stale token are mended here, since then the server has done nothing of what was asked.
 
 mod ask;
+mod chunk;
 mod client;
 mod error;
 pub mod handshake;
@@ -14,6 +15,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Chunk, ChunkAnswer, Client};
+pub use chunk::{Chunk, ChunkAnswer};
+pub use client::Client;
 pub use error::{ClientError, Fault};
 pub use model::{Datasource, DatasourceStatus, Sketch, Timeline, TimelineStatus, Version};

@@ -162,7 +162,7 @@ impl Keeper {
             if matches!(error, ClientError::Credentials { .. }) {
                 state.refused = print;
             }
-            return Err(error.before());
+            return Err(error);
         }
         state.refused = None;
         state.logins = session.number;

@@ -108,6 +108,11 @@ impl Memory {
                 answer("302 FOUND", &head, "")
             }
             "POST /login/?local_auth=1" => page(token, ""),
+            // It looks at the token before it looks at the user.
+            line if !inside && !line.starts_with("GET") => {
+                let text = r#"{"message": "The CSRF session token is missing."}"#;
+                json("400 BAD REQUEST", text)
+            }
             _ if !inside => answer("302 FOUND", "Location: /login/?next=%2F\r\n", ""),
             "GET /" => page(token, ""),
             line if !line.starts_with("GET")
@@ -296,16 +301,33 @@ async fn an_old_token_is_renewed_before_it_is_refused() {
 
 #[tokio::test]
 async fn trouble_while_logging_in_did_nothing_of_what_was_asked() {
-    let stub = Stub::start(|_| Act::Reset(usize::MAX)).await;
-    let fake = Fake::start(|_| Act::Silence).await;
-    let settings = TimesketchSettings {
-        url: stub.url(),
-        password_file: fake.password_file(),
-        ..TimesketchSettings::default()
-    };
-    let client = Client::new(&settings, None).unwrap();
-    let error = client.create_sketch("a", "b").await.unwrap_err();
-    assert_eq!(error.fault(), Fault::Passing { after: None });
+    for act in [Act::Reset(usize::MAX), answer("500 Oops", "", "")] {
+        let stub = Stub::start(move |heard| match heard.line.as_str() {
+            "GET /login/?local_auth=1" => page(1, ""),
+            _ => act.clone(),
+        })
+        .await;
+        let fake = Fake::start(|_| Act::Silence).await;
+        let settings = TimesketchSettings {
+            url: stub.url(),
+            password_file: fake.password_file(),
+            ..TimesketchSettings::default()
+        };
+        let client = Client::new(&settings, None).unwrap();
+        let error = client.create_sketch("a", "b").await.unwrap_err();
+        assert_eq!(error.fault(), Fault::Passing { after: None });
+        assert_eq!(stub.lines().last().unwrap(), "POST /login/?local_auth=1");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_never_good_is_renewed_once() {
+    let text = r#"{"message": "The CSRF token is invalid."}"#;
+    let fake = Fake::start(move |_| json("400 BAD REQUEST", text)).await;
+    let error = fake.client().delete_timeline(1, 2).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Refused);
+    assert_eq!((fake.logins(), fake.count("GET /")), (1, 1));
+    assert_eq!(fake.count("DELETE /api/v1/sketches/1/timelines/2/"), 2);
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ fn killed_at_steps(disk: &Disk) -> Result<(), Failed> {
 }
 
 /// Whether the job is done before the agent is gone.
-fn ends_or_is_done(mut agent: Agent) -> bool {
+pub fn ends_or_is_done(mut agent: Agent) -> bool {
     if !agent.is_ready() {
         return false;
     }

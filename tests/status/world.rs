@@ -56,7 +56,7 @@ pub fn status() -> Status {
                   "configured": null, "refused_configuration": null, "power_off_at": null,
                   "at": "2026-11-20T03:00:00Z",
                   "totals": {"slices": 0, "slice_seconds": 0, "bytes": 0, "events": 0, "stalls": 0, "jobs": 0,
-                             "job_seconds": 0}},
+                             "job_seconds": 0, "slices_delivered": 0, "documents_delivered": 0, "bytes_sent": 0}},
         "jobs": [
             {"job": job(AT_WORK, &json!({"name": "running"})), "attached": true,
              "progress": progress, "result": null},

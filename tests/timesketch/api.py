@@ -60,8 +60,9 @@ class Client:
             urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
         self.token = self.find_token()
         form = {"username": user, "password": password, "csrf_token": self.token}
-        answer = self.request("POST", "/login/?local_auth=1", urllib.parse.urlencode(form).encode(),
-                              {"Content-Type": "application/x-www-form-urlencoded"})
+        # Over HTTPS the server wants a Referer with every change, the login too.
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Referer": self.url}
+        answer = self.request("POST", "/login/?local_auth=1", urllib.parse.urlencode(form).encode(), headers)
         if answer.status != 302:
             raise Refused(f"the login as {user} was answered with {answer.status}")
 

@@ -5,6 +5,7 @@ usage:
     servers.py start  --state DIR [options]     starts all and returns when all are ready
     servers.py run    --state DIR [options]     the same, prints one line of JSON, and serves until
                                                 its standard input ends, then stops all
+    servers.py try    --state DIR [options]     the same for a person, until Ctrl-C
     servers.py stop   --state DIR [NAME...]     stops all, or the named
     servers.py restart --state DIR NAME... [options]
     servers.py status --state DIR [--json]
@@ -19,10 +20,7 @@ import argparse
 import contextlib
 import json
 import os
-import random
-import secrets
 import select
-import shutil
 import signal
 import socket
 import ssl
@@ -32,59 +30,13 @@ import time
 import urllib.error
 import urllib.request
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-INSTALLED = os.path.join(os.path.dirname(os.path.dirname(HERE)), "target", "timesketch")
-NAMES = ("redis", "opensearch", "web", "worker")
+from configuration import HERE, NAMES, Configuration, ServerError, read, write
 
 # How long a server may take to get ready, and to end, in seconds.
 START, END = 180, 10
 
-# Below the ports that the kernel gives to outgoing connections: what is free here stays free
-# between two starts of a server.
-PORTS = range(20000, 32000)
-
-DEFAULTS = {
-    "opensearch": "2.19.5",
-    "worker_count": 1,
-    "heap": "1g",
-    "tls": False,
-    "user": "dfagent",
-    "set": {},
-    "opensearch_set": {},
-}
-
-
-class ServerError(Exception):
-    """A server could not be started or did not get ready."""
-
-
-def write(path, text, mode=0o644):
-    """Writes a file as a whole, by rename."""
-    new = f"{path}.new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(new)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
-        file.write(text)
-    os.rename(new, path)
-
-
-def read(path, default=""):
-    """Reads a file that may not be there."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return default
-
-
-def free_port(taken):
-    """A port that nobody listens on and that is not taken."""
-    while True:
-        port = random.choice(PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            if port not in taken:
-                return port
+# `guard` is for `run` itself: it stops all when the process that it was started by is gone.
+ACTIONS = ("start", "run", "try", "stop", "restart", "status", "account", "guard")
 
 
 def stat(pid):
@@ -100,173 +52,8 @@ def alive(pid, started):
     return found is not None and found[3] == started and found[0] not in "ZX"
 
 
-class Servers:
+class Servers(Configuration):
     """The servers of one state folder."""
-
-    def __init__(self, state):
-        self.state = os.path.abspath(state)
-        self.settings = json.loads(read(self.path("settings.json"), "{}"))
-
-    def path(self, *parts):
-        """A path in the state folder."""
-        return os.path.join(self.state, *parts)
-
-    # What is written before a start.
-
-    def prepare(self, fresh=False, **options):
-        """Makes the state folder, or takes what is there, and remembers the options given."""
-        if fresh and os.path.exists(self.state):
-            if os.listdir(self.state) and not os.path.exists(self.path("settings.json")):
-                raise ServerError(f"{self.state} is not a folder of these servers: it is left as it is")
-            shutil.rmtree(self.state)
-            self.settings = {}
-        for folder in ("accounts", "logs", "upload", "psort-logs", "redis", "home", "opensearch/config"):
-            os.makedirs(self.path(folder), mode=0o700, exist_ok=True)
-        self.change(**options)
-        if not os.path.exists(self.path("timesketch.db")):
-            shutil.copyfile(os.path.join(INSTALLED, "python", "empty.db"), self.path("timesketch.db"))
-        self.add_password(self.settings["user"])
-        if self.settings["tls"] and not os.path.exists(self.path("tls", "key.pem")):
-            self.make_certificates()
-
-    def change(self, **options):
-        """Changes settings and writes the servers' own configurations anew."""
-        settings = {**DEFAULTS, "secret": secrets.token_urlsafe(32), "ports": {}, **self.settings}
-        for name, value in options.items():
-            if value is None:
-                continue
-            settings[name] = {**settings[name], **value} if isinstance(value, dict) else value
-        for name in ("redis", "opensearch", "web"):
-            if name not in settings["ports"]:
-                settings["ports"][name] = free_port(settings["ports"].values())
-        self.settings = settings
-        write(self.path("settings.json"), json.dumps(settings, indent=1), 0o600)
-        lines = {
-            "discovery.type": "single-node",
-            "network.host": "127.0.0.1",
-            "http.port": settings["ports"]["opensearch"],
-            "transport.port": 0,
-            # A full disk must not turn the indexes of a test read-only.
-            "cluster.routing.allocation.disk.threshold_enabled": "false",
-            **settings["opensearch_set"],
-        }
-        text = "".join(f"{key}: {value}\n" for key, value in lines.items())
-        write(self.path("opensearch", "config", "opensearch.yml"), text)
-        shutil.copy(os.path.join(HERE, "opensearch", "log4j2.properties"), self.path("opensearch", "config"))
-        write(self.path("timesketch.conf"), self.configuration(), 0o600)
-
-    @property
-    def url(self):
-        """Where the web server is."""
-        return f"{'https' if self.settings['tls'] else 'http'}://127.0.0.1:{self.settings['ports']['web']}"
-
-    def configuration(self):
-        """Timesketch's configuration. It is Python, so that what is assigned last counts."""
-        share = os.path.join(INSTALLED, "python", "share", "timesketch", "")
-        broker = f"redis://127.0.0.1:{self.settings['ports']['redis']}"
-        values = {
-            "SECRET_KEY": self.settings["secret"],
-            "SQLALCHEMY_DATABASE_URI": f"sqlite:///{self.path('timesketch.db')}",
-            "SQLALCHEMY_ENGINE_OPTIONS": {"connect_args": {"timeout": 60}},
-            "OPENSEARCH_HOSTS": [{"host": "127.0.0.1", "port": self.settings["ports"]["opensearch"]}],
-            "CELERY_BROKER_URL": broker,
-            "CELERY_RESULT_BACKEND": broker,
-            "UPLOAD_ENABLED": True,
-            "UPLOAD_FOLDER": self.path("upload"),
-            "PSORT_PATH": os.path.join(INSTALLED, "python", "bin", "psort"),
-            "PLASO_LOG_FOLDER": self.path("psort-logs"),
-            "DATA_FINDER_PATH": share + "data_finder.yaml",
-            "PLASO_MAPPING_FILE": share + "plaso.mappings",
-            "GENERIC_MAPPING_FILE": share + "generic.mappings",
-            "PLASO_FORMATTERS": share + "plaso_formatters.yaml",
-            "SIGMA_CONFIG": share + "sigma_config.yaml",
-            "INTELLIGENCE_TAG_METADATA": share + "intelligence_tag_metadata.yaml",
-            "CONTEXT_LINKS_CONFIG_PATH": share + "context_links.yaml",
-            "EXTERNAL_HOST_URL": self.url,
-            **self.settings["set"],
-        }
-        shipped = read(share + "timesketch.conf")
-        return shipped + "\n" + "".join(f"{name} = {value!r}\n" for name, value in values.items())
-
-    def add_password(self, name):
-        """Makes a password for an account that has none; returns the file it is in."""
-        file = self.path("accounts", name)
-        if not os.path.exists(file):
-            write(file, secrets.token_urlsafe(18) + "\n", 0o600)
-        return file
-
-    def make_certificates(self):
-        """Makes an authority and a certificate for loopback."""
-        folder = self.path("tls")
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
-        for more in (
-            ["-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority",
-             "-addext", "keyUsage=critical,keyCertSign"],
-            ["-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=localhost", "-CA", "ca.pem", "-CAkey", "ca.key",
-             "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"],
-        ):
-            done = subprocess.run(new + more, cwd=folder, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise ServerError(f"openssl made no certificate: {done.stderr.strip()}")
-
-    # The commands.
-
-    def command(self, name):
-        """The command of a server."""
-        return getattr(self, f"command_{name}")()
-
-    def command_redis(self):
-        """Redis, which keeps nothing on disk."""
-        port = str(self.settings["ports"]["redis"])
-        return ["redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no",
-                "--dir", self.path("redis")]
-
-    def command_opensearch(self):
-        """OpenSearch, with the archive of classes that the installation made."""
-        place = os.path.join(INSTALLED, f"opensearch-{self.settings['opensearch']}")
-        java = read(os.path.join(place, "java")).strip()
-        if not java:
-            raise ServerError(f"OpenSearch {self.settings['opensearch']} is not in {place}: run "
-                              f"OPENSEARCH_VERSION={self.settings['opensearch']} tests/timesketch/install target/timesketch")
-        heap = self.settings["heap"]
-        return [os.path.join(java, "bin", "java"), f"-Xms{heap}", f"-Xmx{heap}", "-XX:+UseG1GC",
-                f"-XX:SharedArchiveFile={place}/classes.jsa", "-Xlog:disable", "-Xlog:all=error:stderr",
-                "--enable-native-access=ALL-UNNAMED", "--add-modules=jdk.incubator.vector",
-                f"-Djava.io.tmpdir={self.path('opensearch')}", "-cp", f"{place}/lib/*", "SingleNode",
-                self.path("opensearch")]
-
-    def command_web(self):
-        """The web server, with as many threads as Timesketch's own."""
-        tls = ["--certfile", self.path("tls", "cert.pem"), "--keyfile", self.path("tls", "key.pem")]
-        return [self.program("gunicorn"), "--bind", f"127.0.0.1:{self.settings['ports']['web']}",
-                "--error-logfile", "-", "--access-logfile", "-", "--no-control-socket", "--timeout", "600",
-                "--graceful-timeout", "2", "--limit-request-line", "8190", "--worker-class", "gthread",
-                "--workers", "1", "--threads", "4", "--pythonpath", HERE, *(tls if self.settings["tls"] else []),
-                "web:application"]
-
-    def command_worker(self):
-        """The worker, which runs psort over what was uploaded."""
-        return [self.program("celery"), "-A", "timesketch.lib.tasks", "worker", "--loglevel=info",
-                f"--concurrency={self.settings['worker_count']}", "--without-gossip", "--without-mingle"]
-
-    @staticmethod
-    def program(name):
-        """A program of Timesketch's environment."""
-        return os.path.join(INSTALLED, "python", "bin", name)
-
-    def environment(self):
-        """What the servers see of the environment: nothing of the caller's but where things are."""
-        return {
-            "PATH": f"{os.path.join(INSTALLED, 'python', 'bin')}:/usr/local/bin:/usr/bin:/bin",
-            "HOME": self.path("home"),
-            "LANG": "C.UTF-8",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "TIMESKETCH_SETTINGS": self.path("timesketch.conf"),
-            "DFAGENT_TEST_ACCOUNTS": self.path("accounts"),
-            # By this a process is known as one of these servers', or as started by one of them.
-            "DFAGENT_TEST_SERVERS": self.state,
-        }
 
     # Starting.
 
@@ -299,8 +86,9 @@ class Servers:
             os.replace(log, f"{log}.1")
         with open(log, "wb") as output:
             try:
-                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                                           cwd=self.state, env=self.environment(), start_new_session=True)
+                process = subprocess.Popen(command, executable=self.executable(name), cwd=self.state,
+                                           env=self.environment(), start_new_session=True,
+                                           stdin=subprocess.DEVNULL, stdout=output, stderr=output)
             except OSError as error:
                 raise ServerError(f"{name} could not be started: {error}") from error
         found = stat(process.pid)
@@ -350,22 +138,6 @@ class Servers:
         except (OSError, urllib.error.HTTPError):
             return False
 
-    def about(self):
-        """What tests need to know."""
-        return {
-            "url": self.url,
-            "opensearch": f"http://127.0.0.1:{self.settings['ports']['opensearch']}",
-            "opensearch_version": self.settings["opensearch"],
-            "redis": f"redis://127.0.0.1:{self.settings['ports']['redis']}",
-            "user": self.settings["user"],
-            "password_file": self.path("accounts", self.settings["user"]),
-            "ca_file": self.path("tls", "ca.pem") if self.settings["tls"] else None,
-            "upload_folder": self.path("upload"),
-            "logs": self.path("logs"),
-            "settings": self.path("timesketch.conf"),
-            "importer": self.program("timesketch_importer"),
-        }
-
     def account(self, name):
         """Makes an account beside a running server; returns its password file."""
         file = self.add_password(name)
@@ -377,42 +149,52 @@ class Servers:
 
     # Stopping.
 
-    def members(self, session):
-        """The processes of a session that were started from this state folder."""
+    def members(self, sessions=None):
+        """The processes that were started from this state folder, in these sessions or in any."""
         mark = f"DFAGENT_TEST_SERVERS={self.state}".encode()
         for entry in os.listdir("/proc"):
-            if not entry.isdigit():
-                continue
-            found = stat(entry)
-            if found is None or found[2] != session or found[0] in "ZX":
+            found = stat(entry) if entry.isdigit() else None
+            if found is None or found[0] in "ZX" or (sessions is not None and found[2] not in sessions):
                 continue
             with contextlib.suppress(OSError), open(f"/proc/{entry}/environ", "rb") as file:
                 if mark in file.read().split(b"\0"):
                     yield int(entry), found[3]
 
+    @staticmethod
+    def farewell(name, everywhere):
+        """The signal to end a server with."""
+        # With Redis all that waits is forgotten anyway; only OpenSearch has something to put in order.
+        if everywhere and name != "opensearch":
+            return signal.SIGKILL
+        # On TERM the worker would first finish what it is at, however long that takes; on QUIT it
+        # gives back what it has not begun.
+        return signal.SIGQUIT if name == "worker" else signal.SIGTERM
+
     def stop(self, names=NAMES):
         """Stops servers: those at the head of their sessions first, then whatever is left of them."""
-        sessions = {}
+        everywhere = set(names) == set(NAMES)
+        heads, sessions = [], set()
         for name in names:
             words = read(self.path(f"{name}.pid")).split()
-            if len(words) == 2:
-                sessions[name] = (int(words[0]), words[1])
-        for name, (pid, started) in sessions.items():
-            if alive(pid, started):
-                # On TERM the worker would first finish what it is at, however long that takes.
-                os.kill(pid, signal.SIGQUIT if name == "worker" else signal.SIGTERM)
-        end = time.monotonic() + END
-        while any(alive(*session) for session in sessions.values()) and time.monotonic() < end:
-            select.select([], [], [], 0.05)
-        for name, (pid, _) in sessions.items():
-            while left := list(self.members(pid)):
-                for process, started in left:
-                    if alive(process, started):
-                        with contextlib.suppress(ProcessLookupError):
-                            os.kill(process, signal.SIGKILL)
-                select.select([], [], [], 0.02)
+            # Without its file a server is not missed when it ends.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path(f"{name}.pid"))
+            if len(words) != 2:
+                continue
+            sessions.add(int(words[0]))
+            if alive(int(words[0]), words[1]):
+                heads.append((int(words[0]), words[1]))
+                os.kill(int(words[0]), self.farewell(name, everywhere))
+        end = time.monotonic() + END
+        while any(alive(*head) for head in heads) and time.monotonic() < end:
+            select.select([], [], [], 0.05)
+        # When all are to end, also one whose file was never written.
+        while left := list(self.members(None if everywhere else sessions)):
+            for process, started in left:
+                if alive(process, started):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)
+            select.select([], [], [], 0.02)
 
     def restart(self, names):
         """Stops servers and starts them again, at the same addresses."""
@@ -420,22 +202,49 @@ class Servers:
         self.start(names)
 
 
-def serve(servers):
-    """Says that all are ready and serves until standard input ends or a signal comes."""
+def greet(about):
+    """Tells a person what to do with the servers."""
+    print(f"""
+Timesketch runs at  {about['url']}
+with OpenSearch     {about['opensearch_version']} at {about['opensearch']}
+log in as           {about['user']}
+with the password   in {about['password_file']}
+
+Open the address and log in. A storage file (.plaso) of an agent's job can be uploaded in a sketch
+there, or with the official importer, {about['importer']}.
+Logs are in {about['logs']}. Ctrl-C ends all of it; what was loaded is there again at the next start.
+""", flush=True)
+
+
+def serve(servers, person):
+    """Says that all are ready and serves: a person until Ctrl-C, else until standard input ends."""
     # What tells the guard that this process is gone, even if it was killed.
     reader, writer = os.pipe()
     guard = subprocess.Popen([sys.executable, "-B", os.path.abspath(__file__), "guard", "--state", servers.state],
                              stdin=reader, stdout=subprocess.DEVNULL, start_new_session=True)
     os.close(reader)
-    wake, woken = os.pipe()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: os.write(woken, b"."))
     try:
+        # Until here a signal ends this process at once, and the guard stops what was started.
         servers.start()
-        print(json.dumps(servers.about()), flush=True)
+        wake, woken = os.pipe()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: os.write(woken, b"."))
+        if person:
+            greet(servers.about())
+        else:
+            print(json.dumps(servers.about()), flush=True)
+        calls = [wake] if person else [wake, sys.stdin]
+        watched = {os.pidfd_open(pid): (name, pid) for name, (pid, _) in servers.running().items()}
         while True:
-            ready, _, _ = select.select([sys.stdin, wake], [], [])
-            if wake in ready or not os.read(sys.stdin.fileno(), 4096):
+            ready, _, _ = select.select([*calls, *watched], [], [])
+            for ended in [each for each in ready if each in watched]:
+                name, pid = watched.pop(ended)
+                os.waitpid(pid, 0)
+                os.close(ended)
+                # Nobody stopped it.
+                if read(servers.path(f"{name}.pid")).split()[:1] == [str(pid)]:
+                    print(f"servers: {name} ended by itself\n{servers.tail(name)}", file=sys.stderr, flush=True)
+            if wake in ready or (sys.stdin in ready and not os.read(sys.stdin.fileno(), 4096)):
                 break
     finally:
         servers.stop()
@@ -468,7 +277,7 @@ def pair(text):
 def arguments():
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("action", choices=["start", "run", "stop", "restart", "status", "account", "guard"])
+    parser.add_argument("action", choices=ACTIONS)
     parser.add_argument("names", nargs="*", metavar="NAME", help="redis, opensearch, web, worker, or an account")
     parser.add_argument("--state", required=True, help="the folder in which everything is kept")
     parser.add_argument("--fresh", action="store_true", help="begin with nothing of what the folder holds")
@@ -484,7 +293,7 @@ def arguments():
     parser.add_argument("--opensearch-set", action="append", type=pair, default=[], metavar="NAME=VALUE",
                         help="a setting of OpenSearch")
     parser.add_argument("--json", action="store_true", help="status as JSON")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def options(given):
@@ -507,13 +316,19 @@ def main():
         os.read(sys.stdin.fileno(), 1)
         servers.stop()
         return
-    if given.action in ("start", "run"):
+    unknown = set(given.names) - set(NAMES)
+    if unknown and given.action != "account":
+        raise ServerError(f"no server has the name {min(unknown)}: there are {', '.join(NAMES)}")
+    names = given.names or NAMES
+    if given.action in ("start", "run", "try"):
+        if given.fresh and servers.running():
+            raise ServerError(f"servers run in {servers.state}: stop them before all is begun anew")
         servers.prepare(given.fresh, **options(given))
-        if given.action == "run":
-            serve(servers)
-        else:
-            servers.start()
+        if given.action == "start":
+            servers.start(names)
             show(servers, given.json)
+        else:
+            serve(servers, given.action == "try")
         return
     if not servers.settings:
         raise ServerError(f"there are no servers in {servers.state}: start them first")
@@ -521,10 +336,6 @@ def main():
         for name in given.names:
             print(servers.account(name))
         return
-    unknown = set(given.names) - set(NAMES)
-    if unknown:
-        raise ServerError(f"no server has the name {min(unknown)}: there are {', '.join(NAMES)}")
-    names = given.names or NAMES
     if given.action == "stop":
         servers.stop(names)
     elif given.action == "restart":
@@ -539,3 +350,5 @@ if __name__ == "__main__":
         main()
     except ServerError as error:
         sys.exit(f"servers: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

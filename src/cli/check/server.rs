@@ -9,16 +9,14 @@ use crate::delivery::standing;
 use crate::printable::causes;
 use crate::timesketch::Client;
 
-/// A line for each part of the server; none where none is configured.
+/// A line for each part of the server; none where none is configured, and none where the agent's delivery asks it: that
+/// has the secrets, and who calls may not.
 pub(super) async fn lines(settings: &Settings) -> Vec<Line> {
-    if settings.timesketch.url.is_empty() {
+    if settings.timesketch.url.is_empty() || settings.delivery.to == Destination::Upload {
         return Vec::new();
     }
-    // A server that nothing is delivered to keeps nobody from work.
-    let worst = match settings.delivery.to {
-        Destination::Upload => State::Missing,
-        Destination::Local => State::Warning,
-    };
+    // A server that nothing is delivered to by itself keeps nobody from work.
+    let worst = State::Warning;
     let credentials = foreground::credentials();
     let client = match Client::new(&settings.timesketch, credentials.as_deref()) {
         Ok(client) => client,

@@ -7,7 +7,12 @@ use nix::unistd::User;
 
 use super::{Line, State, bad, ok};
 use crate::config::Settings;
+use crate::config::delivery::{Destination, WhenUnready};
 use crate::config::worker::HookSettings;
+use crate::delivery::account::Account;
+use crate::delivery::custody::cleaned_standing;
+use crate::delivery::outbox::Outbox;
+use crate::delivery::receipt::Standing;
 use crate::device::scan;
 use crate::engine;
 use crate::policy::{Decision, assess};
@@ -17,7 +22,9 @@ use crate::printable::{causes, count, line};
 const MOST_NAMED: usize = 8;
 
 pub(super) fn lines(settings: &Settings) -> Vec<Line> {
-    vec![attach(settings), hooks(settings), devices(settings)]
+    let mut lines = vec![attach(settings), hooks(settings), devices(settings)];
+    lines.extend(delivery(settings));
+    lines
 }
 
 /// Which attachment points are evidence, and whether their filters can be read.
@@ -66,6 +73,59 @@ fn hook_trouble(hook: &HookSettings) -> Option<(String, &'static str)> {
     })
 }
 
+/// Whether events reach the server, by what delivery found out about it.
+fn delivery(settings: &Settings) -> Vec<Line> {
+    let wanted = &settings.delivery;
+    if wanted.to == Destination::Local {
+        return vec![ok("delivery", "events stay in the job's folder")];
+    }
+    if !User::from_name(&wanted.user).is_ok_and(|user| user.is_some()) {
+        let found = line(&format!("there is no account {}", wanted.user), 200);
+        let advice = "make it or correct delivery.user";
+        return vec![bad("delivery", State::Missing, found, advice)];
+    }
+    let account = Some(Account::named(&wanted.user));
+    let outbox = Outbox::at(&settings.agent.directory, account);
+    server(settings, outbox.standing())
+}
+
+fn server(settings: &Settings, standing: Option<(Standing, bool)>) -> Vec<Line> {
+    let url = line(&settings.timesketch.url, 200);
+    let Some((standing, true)) = standing else {
+        let found = format!("to {url}: it is not running");
+        let advice = "systemctl start dfagent-delivery";
+        return vec![bad("delivery", State::Warning, found, advice)];
+    };
+    let standing = cleaned_standing(standing);
+    let serious = match settings.delivery.when_unready {
+        WhenUnready::Block => State::Missing,
+        WhenUnready::Warn => State::Warning,
+    };
+    let mut lines = vec![match standing.ready {
+        Some(true) => ok("delivery", format!("to {url}: ready")),
+        Some(false) => {
+            let found = format!("to {url}: not ready");
+            bad("delivery", serious, found, "see the next lines")
+        }
+        None => {
+            let found = format!("to {url}: the server was not asked yet");
+            bad("delivery", State::Warning, found, "check again in a minute")
+        }
+    }];
+    let found = standing.lines.into_iter();
+    lines.extend(found.map(|told| Line {
+        part: "server",
+        state: match told.state.as_str() {
+            "ok" => State::Ok,
+            "bad" => serious,
+            _ => State::Warning,
+        },
+        found: format!("{}: {}", told.part, told.text),
+        advice: None,
+    }));
+    lines
+}
+
 /// What the agent would take now.
 fn devices(settings: &Settings) -> Line {
     let found = match scan::scan() {
@@ -104,4 +164,49 @@ fn devices(settings: &Settings) -> Line {
         named.push_str(&format!(" and {more} more"));
     }
     ok("devices", format!("{named}; {others}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::receipt::StandingLine;
+
+    fn told(ready: Option<bool>) -> Standing {
+        let line = |state: &str, text: &str| StandingLine {
+            state: state.into(),
+            part: "upload".into(),
+            text: text.into(),
+        };
+        Standing {
+            ready,
+            lines: vec![line("ok", "enabled"), line("bad", "off\u{1b}[2J")],
+            ..Standing::default()
+        }
+    }
+
+    fn states(when_unready: WhenUnready, standing: Option<(Standing, bool)>) -> Vec<State> {
+        let mut settings = Settings::default();
+        settings.delivery.when_unready = when_unready;
+        let lines = server(&settings, standing);
+        let escapes = |line: &Line| line.found.contains('\u{1b}');
+        assert!(!lines.iter().any(escapes));
+        lines.iter().map(|line| line.state).collect()
+    }
+
+    #[test]
+    fn a_server_that_is_not_ready_is_as_serious_as_the_configuration_says() {
+        use State::{Missing, Ok, Warning};
+        let not_ready = || Some((told(Some(false)), true));
+        assert_eq!(
+            states(WhenUnready::Warn, not_ready()),
+            [Warning, Ok, Warning]
+        );
+        assert_eq!(
+            states(WhenUnready::Block, not_ready()),
+            [Missing, Ok, Missing]
+        );
+        let stopped = Some((told(Some(true)), false));
+        assert_eq!(states(WhenUnready::Warn, stopped), [Warning]);
+        assert_eq!(states(WhenUnready::Warn, None), [Warning]);
+    }
 }

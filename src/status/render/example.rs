@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use super::super::{
-    AgentStatus, JobProgress, JobResultStatus, JobStatus, SCHEMA, SliceAtWork, Status,
+    AgentStatus, DeliveryStatus, JobProgress, JobResultStatus, JobStatus, SCHEMA, ServerStatus,
+    SliceAtWork, Status,
 };
-use crate::dispatch::job::{Job, State};
+use crate::delivery::receipt::{Link, SliceReceipt, Stage, StandingLine};
+use crate::dispatch::job::{DeliveryRecord, Job, State};
 use crate::plaso::verdict::Level;
 use crate::policy::{Ignored, Volume};
 
@@ -25,6 +27,7 @@ pub(in crate::status) fn status() -> Status {
             configured: Some("2026-11-20T02:00:12Z".to_owned()),
             refused_configuration: None,
             power_off_at: None,
+            delivery: None,
             at: "2026-11-20T03:12:00Z".to_owned(),
             totals: super::super::Totals::default(),
         },
@@ -57,11 +60,14 @@ pub(in crate::status) fn job(id: &str, state: State) -> JobStatus {
         changed: "2026-11-20T02:59:59Z".to_owned(),
         hooks_due: Vec::new(),
         hooks_done: Vec::new(),
+        delivery: None,
     };
     JobStatus {
         job,
         attached: true,
         progress: None,
+        waits: None,
+        delivery: None,
         result: None,
     }
 }
@@ -106,6 +112,83 @@ pub(in crate::status) fn partial(id: &str) -> JobStatus {
         timeline: Some(format!("/var/lib/dfagent/jobs/{id}/timeline.jsonl")),
     });
     status
+}
+
+/// A job on its way to the server.
+pub(in crate::status) fn delivering(id: &str) -> JobStatus {
+    let verdict = Level::Complete;
+    let mut status = job(id, State::Delivering { verdict });
+    status.job.delivery = Some(DeliveryRecord::new(verdict));
+    let slice = SliceReceipt {
+        name: "04-logs".to_owned(),
+        stage: Stage::Uploading,
+        tries: 2,
+        error: Some("the server could not index it: MapperParsingException".to_owned()),
+        ..SliceReceipt::default()
+    };
+    status.delivery = Some(DeliveryStatus {
+        at: Some("2026-11-20T03:11:59Z".to_owned()),
+        sketch: Some(sketch()),
+        waits: Some("The server is indexing 12 other timelines.".to_owned()),
+        needs: None,
+        slices: 9,
+        slices_proven: 3,
+        bytes: 130 << 20,
+        bytes_sent: 41 << 20,
+        bytes_per_second: Some(2.5 * 1024.0 * 1024.0),
+        documents: 20_000,
+        documents_found: 12_345,
+        each: vec![slice],
+    });
+    status
+}
+
+/// A job of which not all arrived.
+pub(in crate::status) fn short(id: &str) -> JobStatus {
+    let mut status = job(
+        id,
+        State::Done {
+            verdict: Level::Partial,
+        },
+    );
+    let reason =
+        |slice| format!("Slice {slice}: Timesketch finds 7 of 10 events after 3 uploads: x");
+    status.job.delivery = Some(DeliveryRecord {
+        level: Some(Level::Partial),
+        reasons: vec![reason("02-logs"), reason("03-logs")],
+        documents: 19_980,
+        sketch: Some(sketch()),
+        ..DeliveryRecord::new(Level::Complete)
+    });
+    status
+}
+
+fn sketch() -> Link {
+    Link {
+        id: 17,
+        name: "IR-2026-17".to_owned(),
+        url: "https://timesketch.example.org/sketch/17/".to_owned(),
+    }
+}
+
+/// Delivery that runs.
+pub(in crate::status) fn server(ready: Option<bool>) -> ServerStatus {
+    let line = |state: &str, part: &str, text: &str| StandingLine {
+        state: state.to_owned(),
+        part: part.to_owned(),
+        text: text.to_owned(),
+    };
+    ServerStatus {
+        server: "https://timesketch.example.org".to_owned(),
+        running: true,
+        ready,
+        at: None,
+        lines: vec![
+            line("ok", "login", "as dfagent"),
+            line("warning", "searches", "max_clause_count is 1024."),
+            line("bad", "upload", "it is switched off; set UPLOAD_ENABLED."),
+        ],
+    }
 }
 
 /// A device that is not ours.

@@ -1,7 +1,7 @@
 //! The table of jobs, and what is said beneath a row.
 
 use super::super::{JobProgress, JobStatus, Status};
-use super::{Page, has_ended, moment, plain, word};
+use super::{Page, delivery, has_ended, moment, plain, word};
 use crate::dispatch::job::State;
 use crate::printable::{count, line, size, time};
 
@@ -126,6 +126,9 @@ fn beneath(page: &mut Page, status: &JobStatus) {
         State::Released => page.text(2, "It goes on when the volume is attached again."),
         _ => {}
     }
+    if let Some(why) = &status.waits {
+        page.text(2, why);
+    }
     if let Some(progress) = &status.progress {
         for slice in &progress.at_work {
             let events = count(slice.events, "event", "events");
@@ -136,6 +139,9 @@ fn beneath(page: &mut Page, status: &JobStatus) {
         }
         sentences(page, "not read: ", &progress.unread);
     }
+    if let Some(told) = &status.delivery {
+        delivery::progress(page, told);
+    }
     if has_ended(&status.job.state) {
         ended(page, status);
     }
@@ -144,7 +150,14 @@ fn beneath(page: &mut Page, status: &JobStatus) {
 
 fn ended(page: &mut Page, status: &JobStatus) {
     let since = moment(&status.job.changed);
+    let was_delivered = delivery::ended(page, status);
+    if let Some(told) = &status.job.delivery {
+        sentences(page, "", &told.reasons);
+    }
     let Some(result) = &status.result else {
+        if was_delivered {
+            return;
+        }
         return page.text(
             2,
             &format!("{since}; what there is: {}", status.job.folder.display()),
@@ -158,6 +171,7 @@ fn ended(page: &mut Page, status: &JobStatus) {
                 count(result.documents, "event", "events")
             ),
         ),
+        None if was_delivered => {}
         None => page.text(
             2,
             &format!("{since}: no timeline; see {}", status.job.folder.display()),

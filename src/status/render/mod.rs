@@ -2,6 +2,7 @@
 //!
 //! What the agent says is not trusted here either: every text is made printable again before it is shown.
 
+mod delivery;
 mod jobs;
 pub mod screen;
 
@@ -157,6 +158,7 @@ fn head(page: &mut Page, status: &Status) {
             ),
         );
     }
+    delivery::server(page, agent);
     if let Some(at) = &agent.power_off_at {
         page.text(
             0,
@@ -210,6 +212,10 @@ fn counts(status: &Status) -> String {
     .into_iter()
     .map(|(number, what)| format!("{number} {what}"))
     .collect();
+    let delivering = count(&["delivering"]);
+    if delivering > 0 {
+        parts.insert(1, format!("{delivering} delivering"));
+    }
     let tasks = attention::tasks(status).len();
     if tasks > 0 {
         let verb = if tasks == 1 { "needs" } else { "need" };
@@ -264,7 +270,7 @@ pub(super) mod example;
 mod tests {
     use insta::assert_snapshot;
 
-    use super::example::{at_work, ignored, job, partial, status};
+    use super::example::{at_work, delivering, ignored, job, partial, short, status};
     use super::*;
     use crate::dispatch::job::HookRecord;
 
@@ -431,6 +437,18 @@ mod tests {
             job(evil, State::Waiting { why }),
         ];
         status.jobs[0].job.case = Some(evil.to_owned());
+        status.jobs.extend([delivering(evil), short(evil)]);
+        if let Some(delivery) = &mut status.jobs[3].delivery {
+            delivery.waits = Some(evil.to_owned());
+            delivery.each[0].error = Some(evil.repeat(1000));
+            delivery.each = vec![delivery.each[0].clone(); 100];
+            delivery.bytes_per_second = Some(f64::INFINITY);
+            let sketch = delivery.sketch.as_mut().unwrap();
+            (sketch.url, sketch.name) = (evil.repeat(1000), evil.to_owned());
+        }
+        let mut bad = example::server(Some(false));
+        (bad.server, bad.lines[2].text) = (evil.to_owned(), evil.to_owned());
+        status.agent.delivery = Some(bad);
         if let Some(progress) = &mut status.jobs[0].progress {
             progress.stage = evil.to_owned();
             progress.events_per_second = f64::INFINITY;
