@@ -197,10 +197,6 @@ fn no_rights() -> Result<(), Failed> {
         (false, vec!["touch", order.to_str().unwrap()]),
         (
             false,
-            vec!["ls", served.case.job.join("slices").to_str().unwrap()],
-        ),
-        (
-            false,
             vec![
                 "cat",
                 served.case.job.join("timeline.jsonl").to_str().unwrap(),
