@@ -83,6 +83,7 @@ pub fn begin(slice: &mut SliceState, id: String, chunk: u64) {
         chunk,
         sent: 0,
         last_begun: false,
+        task: None,
     });
 }
 

@@ -71,6 +71,9 @@ pub struct Upload {
     pub sent: u64,
     /// Whether the last chunk was begun to be sent and its answer is not known.
     pub last_begun: bool,
+    /// The server's number for its work on the file; none when the answer that named it was lost.
+    #[serde(default)]
+    pub task: Option<String>,
 }
 
 impl SliceState {

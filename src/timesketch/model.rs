@@ -134,6 +134,12 @@ pub(super) struct RawSketch {
 }
 
 #[derive(Deserialize)]
+pub(super) struct RawTask {
+    #[serde(default)]
+    pub(super) state: String,
+}
+
+#[derive(Deserialize)]
 pub(super) struct RawTimeline {
     id: u64,
     #[serde(default)]
