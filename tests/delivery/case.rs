@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use libtest_mimic::Failed;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::lab::{self, Finished};
 use crate::material;
 use crate::servers::{Servers, servers};
+
+/// A trial.
+pub type Test = fn() -> Result<(), Failed>;
 
 /// How long anything may take before it counts as hanging.
 pub const HANGING: Duration = Duration::from_secs(180);

@@ -5,7 +5,7 @@ use std::fs;
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 
-use crate::case::{Case, assert_whole, ends};
+use crate::case::{Case, Test, assert_whole, ends};
 use crate::lab::trial;
 use crate::material::AUTH;
 use crate::proxy::Proxy;
@@ -115,7 +115,7 @@ pub fn trials() -> Vec<Trial> {
             trial(name, &needs, move || gets_over(fault))
         })
         .collect();
-    let singles: [(&str, fn() -> Result<(), Failed>); 6] = [
+    let singles: [(&str, Test); 6] = [
         ("a_limit_of_the_size_halves_the_chunks", halves),
         (
             "a_limit_under_the_smallest_chunk_is_one_sentence",

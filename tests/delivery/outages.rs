@@ -5,7 +5,7 @@ use std::time::Duration;
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 
-use crate::case::{Case, HANGING, ends, holds_within};
+use crate::case::{Case, HANGING, Test, ends, holds_within};
 use crate::lab::trial;
 use crate::material::{AUTH, HISTORY, SYSLOG};
 use crate::proxy::Proxy;
@@ -13,7 +13,7 @@ use crate::servers::{Servers, alone, servers};
 
 pub fn trials() -> Vec<Trial> {
     let needs = crate::needs();
-    let all: [(&str, fn() -> Result<(), Failed>); 3] = [
+    let all: [(&str, Test); 3] = [
         (
             "while_no_worker_runs_delivery_says_so_and_goes_on_when_one_does",
             worker,
@@ -101,14 +101,12 @@ fn web() -> Result<(), Failed> {
         said(&case)
     );
     assert!(case.servers.timelines(case.sketch).is_empty());
+    let checked = crate::lab::finish(case.dfagent().arg("check"));
+    assert!(checked.out.contains("UPLOAD_ENABLED"), "{}", checked.out);
     servers().act("restart", &["web"], &["--upload", "on"]);
     case.delivers();
-    assert_eq!(
-        proxy.saw("POST /api/v1/upload/") > 3,
-        true,
-        "{:?}",
-        proxy.said()
-    );
+    let chunks = proxy.saw("POST /api/v1/upload/");
+    assert!(chunks > 3, "{:?}", proxy.said());
     Ok(())
 }
 

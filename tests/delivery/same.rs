@@ -38,6 +38,11 @@ pub fn trials() -> Vec<Trial> {
             process_to_server,
         ),
         trial(
+            "check_says_line_by_line_whether_the_server_would_take_what_is_made",
+            &needs,
+            check,
+        ),
+        trial(
             "a_delivery_to_opensearch_3_8_is_found_whole",
             &with_other,
             other_opensearch,
@@ -194,6 +199,36 @@ fn process_to_server() -> Result<(), Failed> {
         "{}",
         done.out
     );
+    Ok(())
+}
+
+fn check() -> Result<(), Failed> {
+    let _shared = shared();
+    let mut case = Case::of(&[HISTORY]);
+    let address = format!("{:?}", case.servers.opensearch());
+    case.set("opensearch", "url", &address);
+    let line = |out: &str, part: &str| {
+        let of = out
+            .lines()
+            .find(|line| line.split_whitespace().nth(1) == Some(part));
+        of.unwrap_or_else(|| panic!("{part} is not in {out}"))
+            .to_owned()
+    };
+    let done = lab::finish(case.dfagent().arg("check"));
+    for part in ["timesketch", "login", "uploads"] {
+        assert!(line(&done.out, part).starts_with("ok "), "{}", done.out);
+    }
+    let limit = line(&done.out, "opensearch");
+    assert!(
+        limit.starts_with("warning ") && limit.contains("max_clause_count"),
+        "{limit}"
+    );
+    let wrong = case.at("password");
+    std::fs::write(&wrong, "wrong\n").unwrap();
+    lab::tool("chmod", &["600".as_ref(), wrong.as_os_str()]);
+    case.set("timesketch", "password_file", &format!("{wrong:?}"));
+    let done = lab::finish(case.dfagent().arg("check"));
+    assert!(!line(&done.out, "login").starts_with("ok "), "{}", done.out);
     Ok(())
 }
 

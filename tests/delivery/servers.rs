@@ -35,6 +35,7 @@ pub struct Servers {
 }
 
 struct Asker {
+    child: Child,
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
@@ -110,9 +111,12 @@ impl Servers {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        let questions = asker.stdin.take().unwrap();
+        let answers = BufReader::new(asker.stdout.take().unwrap());
         let asker = Asker {
-            questions: asker.stdin.take().unwrap(),
-            answers: BufReader::new(asker.stdout.take().unwrap()),
+            child: asker,
+            questions,
+            answers,
         };
         Self {
             state,
@@ -124,6 +128,10 @@ impl Servers {
     }
 
     pub fn stop(&self) {
+        let mut asker = self.asker.lock().unwrap_or_else(PoisonError::into_inner);
+        // It has nothing to put in order.
+        drop(asker.child.kill());
+        drop(asker.child.wait());
         let running = self.running.lock().unwrap().take();
         if let Some(mut running) = running {
             drop(running.stdin.take());

@@ -8,7 +8,7 @@ use dfagent::timesketch::Client;
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
 
-use crate::case::Case;
+use crate::case::{Case, Test};
 use crate::lab::{self, trial};
 use crate::material::{self, HISTORY, NOTHING, SYSLOG, alter, storage};
 use crate::proxy::Proxy;
@@ -24,7 +24,7 @@ pub fn trials() -> Vec<Trial> {
         );
         trials.push(trial(name, &needs, move || other_format(format, words)));
     }
-    let singles: [(&str, fn() -> Result<(), Failed>); 5] = [
+    let singles: [(&str, Test); 5] = [
         (
             "too_few_events_are_told_with_both_numbers_and_tried_again_alone",
             too_few,
