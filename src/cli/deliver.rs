@@ -107,11 +107,9 @@ fn once(args: &DeliverArgs, settings: Settings, folder: &Path) -> anyhow::Result
                 .iter()
                 .find(|record| record.job == manifest.job)
                 .cloned();
-            let record = match known {
-                Some(record) => Some(record),
-                None => delivery.settle(&manifest.job)?,
-            };
-            ends.push((manifest.job.clone(), record));
+            // A kill may have come between the record of a delivery and the clearing up behind it.
+            let settled = delivery.settle(&manifest.job)?;
+            ends.push((manifest.job.clone(), settled.or(known)));
         }
         drop(delivery);
         drop(shown.await);

@@ -83,6 +83,7 @@ pub fn begin(slice: &mut SliceState, id: String, chunk: u64) {
         chunk,
         sent: 0,
         last_begun: false,
+        task: None,
     });
 }
 
@@ -135,6 +136,12 @@ pub fn judge(timeline: &Timeline, file_name: &str, expected: u64) -> Seen {
         return Seen::AtWork("the server does not show the storage file yet");
     };
     match (&one.status, &timeline.status) {
+        // The server writes this status first, then its reason, and the timeline's status last.
+        (DatasourceStatus::Fail, status)
+            if one.error.is_empty() && *status != TimelineStatus::Fail =>
+        {
+            Seen::AtWork("the server gives the storage file up")
+        }
         (DatasourceStatus::Fail, _) | (_, TimelineStatus::Fail) => Seen::Wrong(one.error.clone()),
         (DatasourceStatus::Queueing, _) => {
             Seen::AtWork("the storage file waits for a worker of the server")
@@ -274,6 +281,9 @@ mod tests {
             judged(timeline(T::Ready, &[], Some(10))),
             Seen::AtWork(_)
         ));
+        let mut without_reason = timeline(T::Processing, &[D::Fail], None);
+        without_reason.datasources[0].error.clear();
+        assert!(matches!(judged(without_reason), Seen::AtWork(_)));
         assert_eq!(
             judged(timeline(T::Fail, &[D::Fail], None)),
             Seen::Wrong("the server's words".into())

@@ -68,6 +68,7 @@ impl Outbox {
     pub fn make(&self) -> Result<(), FileError> {
         durable::make_folder(&self.outbox)?;
         durable::make_folder(&self.receipts)?;
+        self.remove_withdrawn()?;
         self.open_to_delivery(&self.outbox, 0o750)?;
         if let Some(account) = self.account {
             let given =
@@ -75,6 +76,19 @@ impl Outbox {
                     fs::set_permissions(&self.receipts, PermissionsExt::from_mode(0o755))
                 });
             given.map_err(failed("give to delivery", &self.receipts))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what a kill left of jobs that were taken back: their storage files would take space for ever.
+    fn remove_withdrawn(&self) -> Result<(), FileError> {
+        let entries = fs::read_dir(&self.outbox).map_err(failed("list", &self.outbox))?;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            if name.starts_with('.') && name.ends_with(".old") {
+                // What cannot be removed now, or is being removed by somebody else, is gone by the next start.
+                drop(durable::remove_folder(&path));
+            }
         }
         Ok(())
     }

@@ -71,6 +71,9 @@ pub struct Upload {
     pub sent: u64,
     /// Whether the last chunk was begun to be sent and its answer is not known.
     pub last_begun: bool,
+    /// The server's number for its work on the file; none when the answer that named it was lost.
+    #[serde(default)]
+    pub task: Option<String>,
 }
 
 impl SliceState {
@@ -182,13 +185,15 @@ impl States {
     /// It cannot be read, or is of another release.
     pub fn load(&self, job: &str) -> Result<JobState, FileError> {
         let path = self.path(job);
-        let state: JobState = durable::read_json(&path, MOST)?.unwrap_or_default();
+        let mut state: JobState = durable::read_json(&path, MOST)?.unwrap_or_default();
         if !state.schema.is_empty() && state.schema != SCHEMA {
             return Err(FileError::Refused {
                 path,
                 reason: "it is of a release that this one does not understand",
             });
         }
+        // An order that cannot be read is told about under the job's name, too.
+        job.clone_into(&mut state.job);
         Ok(state)
     }
 

@@ -10,7 +10,7 @@ use super::ask::{self, Ask, Sending};
 use super::chunk::{self, Chunk, ChunkAnswer};
 use super::error::ClientError;
 use super::judge;
-use super::model::{Objects, RawSketch, RawTimeline, Sketch, Timeline, Version};
+use super::model::{Objects, RawSketch, RawTask, RawTimeline, Sketch, Timeline, Version};
 use super::session::Keeper;
 use crate::config::delivery::TimesketchSettings;
 use crate::http::{Answer, Limits, Setup, Wire};
@@ -302,6 +302,23 @@ impl Client {
             .next()
             .ok_or_else(|| judge::odd(&action, "no timeline", false))?;
         Ok(timeline.with(objects.meta.lines_indexed))
+    }
+
+    /// Whether the server's work on an upload ended with an error; not when the server does not know it any more.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn has_task_failed(&self, task: &str) -> Result<bool, ClientError> {
+        let action = format!("ask {} for its task", self.base());
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("job_id", task)
+            .finish();
+        let answer = self
+            .get(&action, &format!("/tasks/?{query}"), ask::ANSWER)
+            .await?;
+        let objects: Objects<RawTask> = judge::json(&action, &answer, false)?;
+        let mut tasks = objects.objects.iter();
+        Ok(tasks.any(|task| task.state == "FAILURE"))
     }
 
     /// Takes a timeline out of its sketch; one that is not there is fine.

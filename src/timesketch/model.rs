@@ -8,8 +8,8 @@ use crate::printable;
 const MOST_NAME: usize = 300;
 /// Characters of what we wrote beside an upload.
 const MOST_CONTEXT: usize = 16 * 1024;
-/// Characters of the end of a server's error.
-const MOST_ERROR: usize = 600;
+/// Characters of the end of a server's error: no more than is shown of it, or its very end would be cut off again.
+const MOST_ERROR: usize = 280;
 
 /// What runs there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +131,12 @@ pub(super) struct RawSketch {
     status: Status,
     #[serde(default)]
     created_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawTask {
+    #[serde(default)]
+    pub(super) state: String,
 }
 
 #[derive(Deserialize)]

@@ -9,6 +9,10 @@ use crate::delivery::order::HandedSlice;
 use crate::delivery::receipt::Stage;
 use crate::timesketch::Fault;
 
+/// The server's work ended, and it does not say why.
+const DIED: &str = "the server's task ended with an error that it does not show; the log of its worker has it \
+                    (was OpenSearch away?)";
+
 impl Delivering<'_> {
     /// Looks once at the timeline of a slice.
     pub(super) async fn follow(
@@ -28,9 +32,21 @@ impl Delivering<'_> {
             }
             shown => shown?,
         };
+        let file = name::file(&self.state.slice(slice).upload_id(), slice);
+        let mut seen = course::judge(&shown, &file, slice.documents);
+        if matches!(seen, Seen::AtWork(_)) && self.has_died(slice).await? {
+            // It may have said why just before it ended.
+            let last = self
+                .context
+                .client
+                .timeline(target.sketch, timeline)
+                .await?;
+            seen = match course::judge(&last, &file, slice.documents) {
+                Seen::AtWork(_) => Seen::Wrong(DIED.to_owned()),
+                seen => seen,
+            };
+        }
         let state = self.state.slice(slice);
-        let file = name::file(&state.upload_id(), slice);
-        let seen = course::judge(&shown, &file, slice.documents);
         state.found = shown.found;
         let words = match &seen {
             Seen::Proven => {
@@ -47,6 +63,16 @@ impl Delivering<'_> {
         };
         self.state.waits = Some(words.to_owned());
         Ok(self.judge_stillness(slice, seen))
+    }
+
+    /// Whether the server's work on the file ended with an error. Timesketch then does not always say so at the
+    /// timeline: where OpenSearch does not answer, the file seems to wait for a worker for ever.
+    async fn has_died(&mut self, slice: &HandedSlice) -> Result<bool, StepError> {
+        let upload = self.state.slice(slice).upload.as_ref();
+        let Some(task) = upload.and_then(|upload| upload.task.clone()) else {
+            return Ok(false);
+        };
+        Ok(self.context.client.has_task_failed(&task).await?)
     }
 
     /// A count that grows, or a status that changes, is progress; a count that stands still for long is final.

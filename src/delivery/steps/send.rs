@@ -45,7 +45,10 @@ impl Delivering<'_> {
                 }
                 Ok(Done::Worked)
             }
-            Ok(ChunkAnswer::Complete(timeline, _)) => {
+            Ok(ChunkAnswer::Complete(timeline, task)) => {
+                if let Some(upload) = &mut state.upload {
+                    upload.task = Some(task).filter(|task| !task.is_empty());
+                }
                 course::arrived_in(state, target.link(&context.client, &timeline));
                 Ok(Done::Worked)
             }
