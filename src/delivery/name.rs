@@ -10,25 +10,26 @@ use crate::printable;
 /// Timesketch's limit on names, in characters.
 const MOST: usize = 255;
 
-/// The timeline of a slice: `web-1 vol-0abc p1 01-triage`. Sorted by name, the timelines of a host stand together and
-/// in the order of their slices, whatever the number of hosts. The host is the name that stands on the evidence, or
-/// the cloud's instance id; where there is neither the volume comes first.
+/// The timeline of a slice: `web-1 01-triage p1 vol-0abc`. Sorted by name, the timelines of a host stand together and
+/// in the order of their slices, whatever the number of hosts; what tells them apart stands in front, because
+/// Timesketch's page cuts names after some thirty characters. The host is the name that stands on the evidence, or the
+/// cloud's instance id; where there is neither it is the volume.
 #[must_use]
 pub fn timeline(order: &Order, slice: &HandedSlice) -> String {
+    let volume = printable::line(&order.volume, 100);
     let host = slice.host.as_deref().or(slice.instance.as_deref());
     let host = host.map(|host| printable::line(host.trim(), 80));
-    let words = [
-        host.unwrap_or_default(),
-        printable::line(&order.volume, 100),
-        printable::line(&slice.filesystem, 20),
+    let host = host.filter(|host| !host.is_empty());
+    let (head, tail) = match host {
+        Some(host) => (host, volume),
+        None => (volume, String::new()),
+    };
+    let (name, filesystem) = (
         printable::line(&slice.name, 40),
-    ];
-    let words: Vec<&str> = words
-        .iter()
-        .map(String::as_str)
-        .filter(|word| !word.is_empty())
-        .collect();
-    words.join(" ").chars().take(MOST).collect()
+        printable::line(&slice.filesystem, 20),
+    );
+    let words = [head, name, filesystem, tail].join(" ");
+    words.trim().chars().take(MOST).collect()
 }
 
 /// What the datasource keeps about where it is from, as JSON on one line.
@@ -107,7 +108,7 @@ mod tests {
             host: Some("web-1".into()),
             ..HandedSlice::default()
         };
-        assert_eq!(timeline(&order, &slice), "web-1 vol-0abc p1 01-triage");
+        assert_eq!(timeline(&order, &slice), "web-1 01-triage p1 vol-0abc");
         slice.host = Some(format!("evil\u{1b}[2J\n{}", "x".repeat(1000)));
         let name = timeline(&order, &slice);
         assert!(
@@ -116,7 +117,9 @@ mod tests {
         );
         slice.host = None;
         slice.instance = Some("i-0123".into());
-        assert_eq!(timeline(&order, &slice), "i-0123 vol-0abc p1 01-triage");
+        assert_eq!(timeline(&order, &slice), "i-0123 01-triage p1 vol-0abc");
+        slice.instance = None;
+        assert_eq!(timeline(&order, &slice), "vol-0abc 01-triage p1");
     }
 
     #[test]
