@@ -24,12 +24,14 @@ pub fn timeline(order: &Order, slice: &HandedSlice) -> String {
         Some(host) => (host, volume),
         None => (volume, String::new()),
     };
-    let (name, filesystem) = (
-        printable::line(&slice.name, 40),
-        printable::line(&slice.filesystem, 20),
-    );
-    let words = [head, name, filesystem, tail].join(" ");
-    words.trim().chars().take(MOST).collect()
+    let name = printable::line(&slice.name, 40);
+    let mut words = vec![head, name];
+    // Where a volume has several filesystems the slice's name has it already.
+    if !slice.name.split('-').any(|part| part == slice.filesystem) {
+        words.push(printable::line(&slice.filesystem, 20));
+    }
+    words.push(tail);
+    words.join(" ").trim().chars().take(MOST).collect()
 }
 
 /// What the datasource keeps about where it is from, as JSON on one line.
@@ -118,8 +120,10 @@ mod tests {
         slice.host = None;
         slice.instance = Some("i-0123".into());
         assert_eq!(timeline(&order, &slice), "i-0123 01-triage p1 vol-0abc");
+        slice.name = "02-p1-logs".into();
+        assert_eq!(timeline(&order, &slice), "i-0123 02-p1-logs vol-0abc");
         slice.instance = None;
-        assert_eq!(timeline(&order, &slice), "vol-0abc 01-triage p1");
+        assert_eq!(timeline(&order, &slice), "vol-0abc 02-p1-logs");
     }
 
     #[test]
