@@ -21,6 +21,7 @@ setup-test: ## Install what running and tests need
 	@packaging/setup --test
 	@packaging/plaso/install $(PLASO)
 	@tests/timesketch/install $(TIMESKETCH)
+	@OPENSEARCH_VERSION=3.8.0 OPENSEARCH_IF_JAVA=yes tests/timesketch/install $(TIMESKETCH)
 
 build: ## Build target/release/dfagent
 	@cargo build --release --locked --quiet
