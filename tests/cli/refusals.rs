@@ -92,7 +92,7 @@ fn bad_arguments() -> Vec<Trial> {
         trial("no_source_is_a_matter_of_usage", &[], || {
             for (arguments, word) in [
                 (&["process", "--to", "x"][..], "<SOURCE>"),
-                (&["process", "/"], "--to <DIR>"),
+                (&["process", "/"], "--to <DIR|URL>"),
                 (&["process", "/", "--to", "x", "--colour"], "'--colour'"),
                 (&["proces"], "'process'"),
                 (&["verify"], "<MANIFEST>"),
@@ -141,6 +141,36 @@ fn bad_arguments() -> Vec<Trial> {
             || {
                 write(&WORK.join("plain.json"), "plain text\n");
                 run(&["verify", text(&WORK.join("plain.json"))])
+            },
+        ),
+        refusal(
+            "a server to which the password would go in the clear",
+            &[],
+            78,
+            &["--to", "https://", "loopback"],
+            || run(&["process", "/", "--to", "http://timesketch.example"]),
+        ),
+        refusal(
+            "delivery without a server",
+            &[],
+            78,
+            &["--to", "[timesketch] url"],
+            || run(&["deliver", "--once", "/"]),
+        ),
+        refusal(
+            "a folder to deliver that holds no job",
+            &[],
+            1,
+            &["manifest.json", "dfagent process"],
+            || {
+                let empty = tempfile::tempdir().unwrap();
+                run(&[
+                    "deliver",
+                    "--once",
+                    text(empty.path()),
+                    "--to",
+                    "https://timesketch.example",
+                ])
             },
         ),
     ]
