@@ -10,6 +10,7 @@ pub(super) fn trials() -> Vec<Trial> {
     [
         bad_sources(),
         bad_arguments(),
+        bad_servers(),
         bad_settings(),
         bad_filters(),
     ]
@@ -143,6 +144,11 @@ fn bad_arguments() -> Vec<Trial> {
                 run(&["verify", text(&WORK.join("plain.json"))])
             },
         ),
+    ]
+}
+
+fn bad_servers() -> Vec<Trial> {
+    vec![
         refusal(
             "a server to which the password would go in the clear",
             &[],
