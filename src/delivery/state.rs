@@ -25,6 +25,9 @@ pub struct JobState {
     pub job: String,
     /// The run of the order.
     pub run: String,
+    /// The server that all of this is about.
+    #[serde(default)]
+    pub server: String,
     /// The number of the try by hand.
     pub again: u32,
     /// The sketch, once it is found or made: a job stays with it.
@@ -86,14 +89,16 @@ impl SliceState {
 }
 
 impl JobState {
-    /// The state for an order: a job that was begun anew begins with none, and a new try by hand begins anew with
-    /// what is not proven.
-    pub fn take_order(&mut self, order: &Order) {
-        if self.job != order.job || self.run != order.run {
+    /// The state for an order and a server: a job that was begun anew, one that goes to another server, and one that
+    /// was handed over once more begin with none; a new try by hand begins anew with what is not proven.
+    pub fn take_order(&mut self, order: &Order, server: &str) {
+        let same = self.job == order.job && self.run == order.run && self.server == server;
+        if !same || order.again < self.again {
             *self = Self {
                 schema: SCHEMA.to_owned(),
                 job: order.job.clone(),
                 run: order.run.clone(),
+                server: server.to_owned(),
                 again: order.again,
                 ..Self::default()
             };
@@ -234,7 +239,7 @@ mod tests {
     #[test]
     fn a_new_try_begins_anew_with_what_is_not_proven_and_knows_what_to_remove() {
         let mut state = JobState::default();
-        state.take_order(&order("1", 0));
+        state.take_order(&order("1", 0), "https://t");
         let timeline = Some(Link::default());
         for (name, stage) in [("a", Stage::Proven), ("b", Stage::Short)] {
             let slice = SliceState {
@@ -246,14 +251,21 @@ mod tests {
             state.slices.insert(name.into(), slice);
         }
         let before = state.clone();
-        state.take_order(&order("1", 0));
+        state.take_order(&order("1", 0), "https://t");
         assert_eq!(state, before);
-        state.take_order(&order("1", 1));
+        state.take_order(&order("1", 1), "https://t");
         assert_eq!(state.slices["a"], before.slices["a"]);
         let again = &state.slices["b"];
         assert_eq!((again.stage, again.tries), (Stage::Waiting, 0));
         assert_eq!(again.timeline, timeline);
-        state.take_order(&order("2", 0));
-        assert!(state.slices.is_empty());
+        for (order, server) in [
+            (order("2", 1), "https://t"),
+            (order("1", 1), "https://other"),
+            (order("1", 0), "https://t"),
+        ] {
+            let mut other = state.clone();
+            other.take_order(&order, server);
+            assert!(other.slices.is_empty(), "{order:?} {server}");
+        }
     }
 }

@@ -43,6 +43,11 @@ pub fn trials() -> Vec<Trial> {
             check,
         ),
         trial(
+            "what_one_server_has_is_delivered_to_another_too",
+            &needs,
+            another_server,
+        ),
+        trial(
             "a_delivery_to_opensearch_3_8_is_found_whole",
             &with_other,
             other_opensearch,
@@ -229,6 +234,23 @@ fn check() -> Result<(), Failed> {
     case.set("timesketch", "password_file", &format!("{wrong:?}"));
     let done = lab::finish(case.dfagent().arg("check"));
     assert!(!line(&done.out, "login").starts_with("ok "), "{}", done.out);
+    Ok(())
+}
+
+/// Under another address a server is another one: what is proven of the first says nothing about it.
+fn another_server() -> Result<(), Failed> {
+    let _shared = shared();
+    let mut case = Case::of(&[HISTORY, NOTHING]);
+    let first = case.deliver();
+    assert_eq!(first.code, 0, "{}{}", first.out, first.err);
+    let sketch = case.servers.make_sketch("another");
+    case.to(&case.servers.url().replace("127.0.0.1", "localhost"));
+    case.set("timesketch", "sketch_id", &sketch.to_string());
+    let second = case.deliver();
+    assert_eq!(second.code, 0, "{}{}", second.out, second.err);
+    for sketch in [case.sketch, sketch] {
+        assert!(case.servers.documents(sketch) == crate::material::events(&case.slices));
+    }
     Ok(())
 }
 

@@ -121,7 +121,7 @@ impl<'a> Delivering<'a> {
             return Ok(Done::Gone);
         };
         let handed = context.outbox.slices(job)?;
-        self.state.take_order(&order);
+        self.state.take_order(&order, context.client.base());
         for one in &handed {
             self.state.slice(one);
         }
