@@ -89,11 +89,11 @@ impl SliceState {
 }
 
 impl JobState {
-    /// The state for an order and a server: a job that was begun anew, one that goes to another server, and one that
-    /// was handed over once more begin with none; a new try by hand begins anew with what is not proven.
+    /// The state for an order and a server: a job that was begun anew and one that goes to another server begin with
+    /// none. Another try by hand, or the same job handed over once more, begins anew with what is not proven.
     pub fn take_order(&mut self, order: &Order, server: &str) {
         let same = self.job == order.job && self.run == order.run && self.server == server;
-        if !same || order.again < self.again {
+        if !same {
             *self = Self {
                 schema: SCHEMA.to_owned(),
                 job: order.job.clone(),
@@ -103,7 +103,7 @@ impl JobState {
                 ..Self::default()
             };
         }
-        if self.again < order.again {
+        if self.again != order.again {
             self.again = order.again;
             let open = self.slices.values_mut();
             for slice in open.filter(|slice| slice.stage != Stage::Proven) {
@@ -258,10 +258,14 @@ mod tests {
         let again = &state.slices["b"];
         assert_eq!((again.stage, again.tries), (Stage::Waiting, 0));
         assert_eq!(again.timeline, timeline);
+        // A job that was taken back and handed over once more keeps what is proven.
+        let mut anew = before.clone();
+        anew.again = 5;
+        anew.take_order(&order("1", 0), "https://t");
+        assert_eq!((anew.again, &anew.slices), (0, &state.slices));
         for (order, server) in [
             (order("2", 1), "https://t"),
             (order("1", 1), "https://other"),
-            (order("1", 0), "https://t"),
         ] {
             let mut other = state.clone();
             other.take_order(&order, server);
