@@ -184,11 +184,6 @@ impl Outbox {
         drop(fs::remove_file(self.receipts.join(format!("{job}.json"))));
     }
 
-    /// Takes the storage file of a proven slice out of the outbox, where it is not to be kept.
-    pub fn drop_storage(&self, job: &str, slice: &str) {
-        drop(fs::remove_file(self.storage(job, slice)));
-    }
-
     /// What became of a job, so far.
     ///
     /// # Errors

@@ -15,30 +15,29 @@ pub(super) async fn lines(settings: &Settings) -> Vec<Line> {
     if settings.timesketch.url.is_empty() || settings.delivery.to == Destination::Upload {
         return Vec::new();
     }
-    // A server that nothing is delivered to by itself keeps nobody from work.
-    let worst = State::Warning;
     let credentials = foreground::credentials();
     let client = match Client::new(&settings.timesketch, credentials.as_deref()) {
         Ok(client) => client,
         Err(error) => {
             let found = format!("failed to {}", causes(&error));
-            return vec![bad("timesketch", worst, found, "correct [timesketch]")];
+            return vec![bad(
+                "timesketch",
+                State::Warning,
+                found,
+                "correct [timesketch]",
+            )];
         }
     };
     let (timesketch, opensearch) = (&settings.timesketch, &settings.opensearch);
     let standing = standing::ask(&client, timesketch, opensearch, credentials.as_deref()).await;
-    standing
-        .lines
-        .iter()
-        .map(|line| as_line(line, worst))
-        .collect()
+    standing.lines.iter().map(as_line).collect()
 }
 
-fn as_line(line: &StandingLine, worst: State) -> Line {
+/// A server that nothing is delivered to by itself keeps nobody from work.
+fn as_line(line: &StandingLine) -> Line {
     let state = match line.state.as_str() {
         "ok" => State::Ok,
-        "warning" => State::Warning,
-        _ => worst,
+        _ => State::Warning,
     };
     let part = [
         "timesketch",

@@ -12,7 +12,7 @@ use crate::printable::causes;
 use crate::timesketch::{Chunk, ChunkAnswer, ClientError, Fault};
 
 /// How often a storage file whose last chunk got no answer is looked for before that chunk is sent again: some
-/// twenty seconds in all.
+/// fifteen seconds in all.
 const MOST_LOOKS: u32 = 8;
 
 /// How often an upload's progress is told.
