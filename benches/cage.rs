@@ -6,6 +6,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use dfagent::cage::cgroup::Weights;
 use dfagent::cage::task::Task;
 use dfagent::cage::{Cage, Limits};
 
@@ -27,6 +28,7 @@ async fn measure() -> Result<(), Box<dyn Error>> {
     let cage = Cage::find(
         "dfagent-cage",
         limits,
+        Weights { cpu: 100, io: 100 },
         Path::new(env!("CARGO_BIN_EXE_dfagent")),
     )?;
     let folder = tempfile::tempdir()?;

@@ -206,6 +206,28 @@ pub fn keep_descriptors() -> nix::Result<()> {
     nix::errno::Errno::result(result).map(drop)
 }
 
+/// Whether systemd has handed a control group over to us (`Delegate=`): it marks one with an extended attribute.
+#[must_use]
+pub fn is_delegated(group: &std::path::Path) -> bool {
+    use std::os::unix::ffi::OsStrExt as _;
+    let Ok(path) = std::ffi::CString::new(group.as_os_str().as_bytes()) else {
+        return false;
+    };
+    [c"trusted.delegate", c"user.delegate"].iter().any(|name| {
+        let mut value = [0_u8; 4];
+        // SAFETY: both names end with a zero, and the kernel writes at most the size that it is told.
+        let size = unsafe {
+            libc::getxattr(
+                path.as_ptr(),
+                name.as_ptr(),
+                value.as_mut_ptr().cast(),
+                value.len(),
+            )
+        };
+        size == 1 && value[0] == b'1'
+    })
+}
+
 /// Gives memory that is free back to the system. What reading filters takes for a moment, the allocator would
 /// keep for ever.
 pub fn give_back_memory() {

@@ -1,4 +1,14 @@
 //! A cgroup v2 node for each cage: to end it whole, to measure it, to limit it where controllers allow.
+//!
+//! Under systemd (`Delegate=`) our own node is handed over to us, controllers and all. A node hands controllers down only
+//! while no process is in it, so the agent moves to a leaf of its own:
+//!
+//! ```text
+//! dfagent.service/           ours
+//!   agent/                   the agent
+//!   dfagent/                 all cages: weights, and what memory they may take together
+//!     PID-ROOT-NUMBER-NAME/  one cage: memory, processes
+//! ```
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -14,6 +24,7 @@ pub struct CgroupRoot {
     folder: PathBuf,
     /// Controllers that can be used there.
     controllers: Vec<String>,
+    weights: Weights,
     /// Which of this process: a new configuration brings a new one beside the old one.
     number: u64,
 }
@@ -25,47 +36,62 @@ fn number() -> u64 {
     NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
-/// The name of our folder in the hierarchy.
+/// The name of the cages' folder in the hierarchy.
 const FOLDER: &str = "dfagent";
+
+/// Where the agent itself goes.
+const LEAF: &str = "agent";
+
+/// What limits cages.
+const CONTROLLERS: [&str; 4] = ["memory", "pids", "cpu", "io"];
+
+/// Memory that all cages together leave to the agent and the system: an eighth, and at least this.
+const LEFT_ALONE: u64 = 256 * 1024 * 1024;
+
+/// The share of CPU time and of reading that all cages together get, where others have 100.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights {
+    /// 1 to 10000.
+    pub cpu: u64,
+    /// 1 to 10000.
+    pub io: u64,
+}
 
 impl CgroupRoot {
     /// Finds a cgroup v2 hierarchy that can be written; none on a host without.
     #[must_use]
-    pub fn find() -> Option<Self> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let mount = mounts.lines().find_map(|line| {
-            let (place, origin) = line.split_once(" - ")?;
-            origin
-                .starts_with("cgroup2 ")
-                .then(|| place.split(' ').nth(4).map(PathBuf::from))?
-        })?;
-        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-        let base = mount.join(own);
+    pub fn find(weights: Weights) -> Option<Self> {
+        let base = own_node()?;
+        if crate::sys::is_delegated(&base) && step_aside(&base).is_ok() {
+            enable(&base, &CONTROLLERS);
+        }
         let folder = base.join(FOLDER);
         fs::create_dir_all(&folder).ok()?;
-        let controllers = fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
-        let controllers: Vec<String> = ["memory", "pids", "cpu"]
+        let offered = fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
+        let controllers: Vec<String> = CONTROLLERS
             .into_iter()
-            .filter(|wanted| controllers.split_whitespace().any(|found| found == *wanted))
+            .filter(|wanted| offered.split_whitespace().any(|found| found == *wanted))
             .map(str::to_owned)
             .collect();
         let root = Self {
             folder,
             controllers,
+            weights,
             number: number(),
         };
-        root.enable();
+        root.set_up();
         root.sweep();
         Some(root)
     }
 
-    fn enable(&self) {
-        for controller in &self.controllers {
-            drop(set(
-                &self.folder.join("cgroup.subtree_control"),
-                &format!("+{controller}"),
-            ));
+    /// What holds for all cages together. Each of it is worth having without the others.
+    fn set_up(&self) {
+        enable(&self.folder, &self.controllers);
+        let give = |file: &str, value: &str| drop(set(&self.folder.join(file), value));
+        give("cpu.weight", &self.weights.cpu.to_string());
+        give("io.weight", &format!("default {}", self.weights.io));
+        if let Some(most) = memory_for_all() {
+            give("memory.max", &most.to_string());
         }
     }
 
@@ -105,7 +131,7 @@ impl CgroupRoot {
             .join(format!("{pid}-{root}-{}-{name}", number()));
         if fs::create_dir(&self.folder).is_ok() {
             // Another one that ended had removed it.
-            self.enable();
+            self.set_up();
         }
         fs::create_dir(&folder)?;
         if self.holds_memory() {
@@ -180,6 +206,52 @@ impl Drop for Cgroup {
         // The kernel lets the folder go once the last process is reaped; the next start sweeps the rest.
         drop(fs::remove_dir(&self.folder));
     }
+}
+
+/// The node that we are in; the one above, when we moved to a leaf before.
+fn own_node() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mount = mounts.lines().find_map(|line| {
+        let (place, origin) = line.split_once(" - ")?;
+        origin
+            .starts_with("cgroup2 ")
+            .then(|| place.split(' ').nth(4).map(PathBuf::from))?
+    })?;
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let node = mount.join(own);
+    match node.parent() {
+        Some(above) if node.ends_with(LEAF) && crate::sys::is_delegated(above) => {
+            Some(above.to_owned())
+        }
+        _ => Some(node),
+    }
+}
+
+/// Moves this process to the leaf.
+fn step_aside(base: &Path) -> io::Result<()> {
+    let leaf = base.join(LEAF);
+    fs::create_dir_all(&leaf)?;
+    set(&leaf.join("cgroup.procs"), "0")
+}
+
+/// Has a node hand controllers down, each one that it can.
+fn enable(node: &Path, controllers: &[impl AsRef<str>]) {
+    for controller in controllers {
+        let wanted = format!("+{}", controller.as_ref());
+        drop(set(&node.join("cgroup.subtree_control"), &wanted));
+    }
+}
+
+/// What all cages together may take of this machine's memory.
+fn memory_for_all() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    let all = kib * 1024;
+    Some(all - (all / 8).max(LEFT_ALONE).min(all / 2))
 }
 
 fn set(file: &Path, value: &str) -> io::Result<()> {

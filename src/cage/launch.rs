@@ -50,6 +50,8 @@ impl Launch {
         if let Some(folder) = &self.cgroup {
             write(&folder.join("cgroup.procs"), b"0")?;
         }
+        // Of all on this machine a cage is what is ended first when memory runs out. Raising this takes no right.
+        write(Path::new("/proc/self/oom_score_adj"), b"500")?;
         self.limit()?;
         let (program, arguments) = self
             .command

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use super::cgroup::{Cgroup, CgroupRoot};
+use super::cgroup::{Cgroup, CgroupRoot, Weights};
 use super::command::{
     Descriptors, Fixed, PROC_SECRETS, bubblewrap_arguments, caged_command, limit_arguments,
 };
@@ -99,7 +99,12 @@ impl Cage {
     ///
     /// # Errors
     /// bubblewrap or setpriv is missing, or the filters cannot be built.
-    pub fn find(user: &str, limits: Limits, guard: &Path) -> Result<Self, CageError> {
+    pub fn find(
+        user: &str,
+        limits: Limits,
+        weights: Weights,
+        guard: &Path,
+    ) -> Result<Self, CageError> {
         for (program, package) in [(BWRAP, "bubblewrap"), (SETPRIV, "util-linux")] {
             if !Path::new(program).exists() {
                 return Err(CageError::Missing { program, package });
@@ -128,7 +133,7 @@ impl Cage {
         Ok(Self {
             fixed,
             limits,
-            cgroups: CgroupRoot::find(),
+            cgroups: CgroupRoot::find(weights),
             filters: seccomp::filters()?,
         })
     }

@@ -3,6 +3,7 @@
 //! The commented file `packaging/etc/dfagent/dfagent.toml` is the documentation of every key and is compared
 //! with the defaults here by a test.
 
+pub mod cage;
 pub mod delivery;
 pub mod filters;
 pub mod worker;
@@ -14,8 +15,6 @@ use std::time::Duration;
 
 use config::{Config, Environment, File, FileFormat};
 use serde::{Deserialize, Serialize};
-
-use crate::cage::Limits;
 
 /// The file of the administrator.
 pub const MAIN_FILE: &str = "/etc/dfagent/dfagent.toml";
@@ -40,7 +39,7 @@ pub struct Settings {
     /// Plaso.
     pub plaso: PlasoSettings,
     /// The sandbox.
-    pub cage: CageSettings,
+    pub cage: cage::CageSettings,
     /// The output folder.
     pub work: WorkSettings,
     /// The worker.
@@ -136,31 +135,6 @@ impl Default for PlasoSettings {
             busy_limit_seconds: 900,
             slice_limit_seconds: 86_400,
             stop_grace_seconds: 15,
-        }
-    }
-}
-
-/// `[cage]`
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(default, deny_unknown_fields)]
-pub struct CageSettings {
-    /// Account.
-    pub user: String,
-    /// MiB.
-    pub memory_mib: u64,
-    /// Count.
-    pub processes: u64,
-    /// MiB.
-    pub file_mib: u64,
-}
-
-impl Default for CageSettings {
-    fn default() -> Self {
-        Self {
-            user: "dfagent-cage".into(),
-            memory_mib: 4096,
-            processes: 512,
-            file_mib: 65_536,
         }
     }
 }
@@ -282,12 +256,7 @@ impl Settings {
             );
             return wrong("slices.largest_mib", problem);
         }
-        if self.cage.memory_mib < 512 {
-            return wrong("cage.memory_mib", "Plaso needs at least 512".into());
-        }
-        if self.cage.processes < 16 {
-            return wrong("cage.processes", "Plaso needs at least 16".into());
-        }
+        cage::check(&self.cage)?;
         for (key, mib) in [
             ("slices.largest_mib", self.slices.largest_mib),
             ("cage.memory_mib", self.cage.memory_mib),
@@ -327,16 +296,6 @@ impl Settings {
         match self.plaso.at_once {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             number => number,
-        }
-    }
-
-    /// The limits of one cage, in bytes.
-    #[must_use]
-    pub const fn cage_limits(&self) -> Limits {
-        Limits {
-            memory_bytes: self.cage.memory_mib * MIB,
-            processes: self.cage.processes,
-            file_bytes: self.cage.file_mib * MIB,
         }
     }
 

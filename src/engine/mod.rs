@@ -248,7 +248,12 @@ impl Engine {
         let environment = &settings.plaso.environment;
         let configured = (!environment.as_os_str().is_empty()).then_some(environment.as_path());
         let plaso = Plaso::find(configured).await?;
-        let cage = Cage::find(&settings.cage.user, settings.cage_limits(), own_program)?;
+        let cage = Cage::find(
+            &settings.cage.user,
+            settings.cage.limits(),
+            settings.cage.weights(),
+            own_program,
+        )?;
         Ok(Self {
             settings,
             plaso,

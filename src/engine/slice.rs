@@ -91,7 +91,7 @@ impl<'a> SliceRun<'a> {
             parsers: &self.job.selection.parsers,
             time_zone: Some(&self.view.time_zone),
             evidence: &self.evidence.inside,
-            memory_bytes: self.job.engine.settings.cage_limits().memory_bytes,
+            memory_bytes: self.job.engine.settings.cage.limits().memory_bytes,
         })
     }
 

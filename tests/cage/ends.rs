@@ -73,7 +73,8 @@ pub fn trials() -> Vec<Trial> {
 
 /// Whether the memory of a whole cage can be limited here.
 fn holds_memory() -> bool {
-    dfagent::cage::cgroup::CgroupRoot::find().is_some_and(|root| root.holds_memory())
+    dfagent::cage::cgroup::CgroupRoot::find(dfagent::cage::cgroup::Weights { cpu: 100, io: 100 })
+        .is_some_and(|root| root.holds_memory())
 }
 
 fn ended(

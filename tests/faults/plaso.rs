@@ -13,7 +13,11 @@ use lab::{Need, finish, manifest, reasons, tool, trial};
 use standin::{LINES, dfagent_with, make_source, seen_within};
 
 pub fn trials() -> Vec<Trial> {
-    let counted = dfagent::cage::cgroup::CgroupRoot::find().is_some();
+    let counted = dfagent::cage::cgroup::CgroupRoot::find(dfagent::cage::cgroup::Weights {
+        cpu: 100,
+        io: 100,
+    })
+    .is_some();
     let hang = [
         Need::Root,
         Need::Plaso,

@@ -251,7 +251,12 @@ async fn cage(settings: &Settings, own_program: &Path) -> Line {
             "install the package bubblewrap",
         );
     }
-    let cage = match Cage::find(&settings.cage.user, settings.cage_limits(), own_program) {
+    let cage = match Cage::find(
+        &settings.cage.user,
+        settings.cage.limits(),
+        settings.cage.weights(),
+        own_program,
+    ) {
         Ok(cage) => cage,
         Err(error) => return bad("cage", State::Missing, error.to_string(), "see the message"),
     };
