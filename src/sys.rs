@@ -8,7 +8,7 @@
 )]
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::libc::{self, c_int};
 
@@ -204,6 +204,13 @@ pub fn keep_descriptors() -> nix::Result<()> {
         )
     };
     nix::errno::Errno::result(result).map(drop)
+}
+
+/// Takes a descriptor that the service manager passed to this process by its number.
+#[must_use]
+pub fn take_descriptor(number: RawFd) -> OwnedFd {
+    // SAFETY: the manager opened it for us, and nobody else in this process knows it.
+    unsafe { OwnedFd::from_raw_fd(number) }
 }
 
 /// Whether systemd has handed a control group over to us (`Delegate=`): it marks one with an extended attribute.

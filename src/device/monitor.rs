@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::watch;
 
@@ -24,6 +25,9 @@ const QUIET: Duration = Duration::from_millis(30);
 
 /// A storm of events may not hold up the list for longer.
 const STORM: Duration = Duration::from_millis(300);
+
+/// `FileDescriptorName=` of the socket.
+const SOCKET: &str = "devices";
 
 /// The newest list of devices.
 pub type Devices = watch::Receiver<Vec<DeviceSnapshot>>;
@@ -48,6 +52,16 @@ impl Waker {
     }
 }
 
+/// The socket on which the service manager listens for us (`dfagent.socket`): udev's messages come to the machine's own
+/// network namespace only, and the agent is in one of its own.
+fn handed_over() -> Option<OwnedFd> {
+    let mut given = sd_notify::listen_fds_with_names().ok()?;
+    let (number, _) = given.find(|(_, name)| name == SOCKET)?;
+    let socket = crate::sys::take_descriptor(number);
+    fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).ok()?;
+    Some(socket)
+}
+
 /// Joins the multicast group in which udev tells of block devices that it has dealt with.
 ///
 /// # Errors
@@ -68,7 +82,8 @@ impl Watcher {
     /// udev cannot be listened to, or the first enumeration fails.
     pub fn start(reconcile: Duration) -> io::Result<(Self, Devices)> {
         let mut scanner = Scanner::default();
-        Self::over(listen()?, reconcile, move || scanner.scan())
+        let events = handed_over().map_or_else(listen, Ok)?;
+        Self::over(events, reconcile, move || scanner.scan())
     }
 
     /// The same over another source of hints, which must not block when read, and another enumeration.
