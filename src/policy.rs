@@ -4,6 +4,7 @@
 //! safe, reasons are printable. Names that come from the content of a disk (labels, UUIDs) decide nothing, or the
 //! evidence would choose its own case.
 
+pub mod guard;
 mod identity;
 mod names;
 
@@ -106,6 +107,9 @@ fn examine(
         return Err("no [attach] table is configured".into());
     }
     let names = names::of(device, kind)?;
+    if guard::is_own(device, kind, &names, devices) {
+        return Err("it is one of the machine's own disks ([devices] own)".into());
+    }
     let (entry, point) = find(&names, attach).ok_or_else(|| unlisted(&names))?;
     let id = identity::of(device, kind).ok_or(
         "it has no serial number and nothing else that tells it from other volumes; \
@@ -286,6 +290,7 @@ mod tests {
     fn check(name: &str, fixture: &Fixture) {
         let loops = DeviceSettings {
             loops: fixture.loops,
+            ..DeviceSettings::default()
         };
         match (
             &fixture.expect,
@@ -415,7 +420,7 @@ mod tests {
                 vec!["/dev/sd[f-p]", "/dev/loop*", "/dev/disk/by-id/*", "/dev/xvd*"], 0..=4),
         ) {
             let points: Vec<String> = points.into_iter().map(str::to_owned).collect();
-            match assess(&device, &DeviceSettings { loops }, &table(&points)) {
+            match assess(&device, &DeviceSettings { loops, ..DeviceSettings::default() }, &table(&points)) {
                 Decision::Ours(volume) => {
                     let listed = points.iter().any(|point| {
                         Pattern::new(point).unwrap().matches_with(&volume.point, MATCHING)

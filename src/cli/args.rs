@@ -51,6 +51,12 @@ pub enum Command {
     Cancel(JobArgs),
     /// Let go of a job's volume; it goes on at the next attachment
     Release(JobArgs),
+    /// For udev's rule: set a disk read-only if it is evidence, and say what it is
+    #[command(hide = true)]
+    GuardDisk {
+        /// Its node
+        node: PathBuf,
+    },
     /// Parts that run in the sandbox
     #[command(subcommand, hide = true)]
     Inside(Inside),

@@ -6,6 +6,7 @@ mod check;
 mod deliver;
 mod exit;
 mod foreground;
+mod guard_disk;
 mod inside;
 mod process;
 mod progress;
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Retry(args) => act::run(Action::Retry { anew: args.anew }, &args.job, config),
         Command::Cancel(args) => act::run(Action::Cancel, &args.job, config),
         Command::Release(args) => act::run(Action::Release, &args.job, config),
+        Command::GuardDisk { node } => guard_disk::run(&node, config),
         Command::Inside(part) => return inside::run(part),
     };
     result.unwrap_or_else(|error| {

@@ -287,7 +287,7 @@ impl Settings {
             );
         }
         delivery::check(&self.delivery, &self.timesketch)?;
-        worker::check(&self.attach, &self.hook)
+        worker::check(&self.devices, &self.attach, &self.hook)
     }
 
     /// Slices to run at once on this machine.

@@ -57,12 +57,39 @@ impl AgentSettings {
     }
 }
 
+/// Which disks are set read-only as soon as udev sees them.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Guarded {
+    /// Volumes of EBS, and what an `[attach]` table lists.
+    #[default]
+    Volumes,
+    /// Every disk that is not the machine's own.
+    All,
+    /// None.
+    Off,
+}
+
 /// `[devices]`
-#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeviceSettings {
     /// Whether loop devices may be evidence.
     pub loops: bool,
+    /// Which disks are set read-only as soon as udev sees them.
+    pub guard: Guarded,
+    /// The machine's own disks: patterns of attachment points and of identities.
+    pub own: Vec<String>,
+}
+
+impl Default for DeviceSettings {
+    fn default() -> Self {
+        Self {
+            loops: false,
+            guard: Guarded::Volumes,
+            own: vec!["/dev/xvda".into(), "/dev/sda1".into(), "/dev/sda".into()],
+        }
+    }
 }
 
 /// `[attach.NAME]`: what is done with volumes at some attachment points.
@@ -159,8 +186,18 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 40 && name.chars().all(fits)
 }
 
-pub(super) fn check(attach: &AttachTable, hooks: &HookTable) -> Result<(), ConfigError> {
+pub(super) fn check(
+    devices: &DeviceSettings,
+    attach: &AttachTable,
+    hooks: &HookTable,
+) -> Result<(), ConfigError> {
     let wrong = |key, problem: String| Err(ConfigError::Value { key, problem });
+    for one in &devices.own {
+        if let Err(error) = glob::Pattern::new(one) {
+            let problem = format!("{one:?} is no pattern: {}", error.msg);
+            return wrong("devices.own", problem);
+        }
+    }
     for (name, one) in attach {
         if !is_name(name) {
             return wrong(

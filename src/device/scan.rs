@@ -114,6 +114,14 @@ pub fn scan() -> io::Result<Vec<DeviceSnapshot>> {
     Scanner::default().scan()
 }
 
+/// One device, as a rule of udev's sees it: udev itself does not know it yet. None if it is gone by now.
+#[must_use]
+pub fn one(node: &Path) -> Option<DeviceSnapshot> {
+    let name = node.file_name()?.to_str()?;
+    let device = udev::Device::from_subsystem_sysname("block".into(), name.into()).ok()?;
+    Scanner::default().look_at(&device)
+}
+
 /// Devices that exist by the dozen before anything is behind them.
 fn is_numbered(name: &str) -> bool {
     ["loop", "zram", "ram"]

@@ -332,7 +332,11 @@ impl Source {
     }
 }
 
-fn set_read_only(node: &Path) -> Result<(), SourceError> {
+/// Sets the kernel's read-only flag of a disk or partition.
+///
+/// # Errors
+/// It does not open, or the flag does not take.
+pub fn set_read_only(node: &Path) -> Result<(), SourceError> {
     let device = File::open(node).map_err(|error| busy_or(error, node))?;
     let failed = |errno: nix::Error| system("set read-only", node)(errno.into());
     sys::set_block_read_only(&device).map_err(failed)?;
