@@ -17,6 +17,7 @@ use super::foreground;
 use crate::config::delivery::Destination;
 use crate::config::{FRAGMENTS, MAIN_FILE, Settings};
 use crate::delivery::account::Account;
+use crate::delivery::cloud;
 use crate::delivery::outbox::Outbox;
 use crate::delivery::service::{Service, ServiceError};
 use crate::durable;
@@ -109,15 +110,12 @@ impl Work {
     fn under(settings: Settings, place: &Place) -> Result<Self, ServiceError> {
         let (stop_now, mut stop) = watch::channel(false);
         if settings.delivery.to == Destination::Local {
-            return Ok(Self {
-                settings,
-                says: "nothing to deliver: delivery.to is \"local\"".to_owned(),
-                stop: stop_now,
-                serving: Box::pin(async move {
-                    drop(stop.wait_for(|stop| *stop).await);
-                    Ok(())
-                }),
-            });
+            let idle = async move {
+                drop(stop.wait_for(|stop| *stop).await);
+                Ok(())
+            };
+            let says = "nothing to deliver: delivery.to is \"local\"".to_owned();
+            return Ok(Self::beside_cloud(settings, place, stop_now, says, idle));
         }
         let service = Service {
             outbox: Outbox::at(&place.agent, None),
@@ -129,15 +127,36 @@ impl Work {
             settings: settings.clone(),
         };
         let context = Arc::new(service.set_up()?);
-        Ok(Self {
-            says: format!("delivering to {}", settings.timesketch.url),
+        let deliver = async move {
+            let (_never, finish) = watch::channel(false);
+            context.run(finish).await.map(drop)
+        };
+        let says = format!("delivering to {}", settings.timesketch.url);
+        Ok(Self::beside_cloud(settings, place, stop_now, says, deliver))
+    }
+
+    /// The work, and beside it, for as long as it lasts, what is asked of EC2.
+    fn beside_cloud(
+        settings: Settings,
+        place: &Place,
+        stop: watch::Sender<bool>,
+        says: String,
+        work: impl Future<Output = Result<(), ServiceError>> + 'static,
+    ) -> Self {
+        let begins = says.clone();
+        let say = move |text: &str| Notifier.status(&format!("{begins}; {text}"));
+        let cloud = cloud::keep(Outbox::at(&place.agent, None), settings.ec2.clone(), say);
+        Self {
             settings,
-            stop: stop_now,
+            says,
+            stop,
             serving: Box::pin(async move {
-                let (_never, finish) = watch::channel(false);
-                context.run(finish).await.map(drop)
+                tokio::select! {
+                    ended = work => ended,
+                    never = cloud => match never {},
+                }
             }),
-        })
+        }
     }
 
     /// Ends it in order: whatever is under way is on disk and is gone on with.
