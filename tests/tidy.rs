@@ -116,9 +116,9 @@ fn module(name: &str) -> &str {
 
 /// The modules of ours that code uses: after `crate::`, also in braces, and after `dfagent::`.
 fn used(code: &str) -> BTreeSet<&str> {
-    let one = Regex::new(r"\b(?:crate|dfagent)::([a-z_]+)").unwrap();
+    let one = Regex::new(r"\b(?:crate|dfagent)::([a-z0-9_]+)").unwrap();
     let braces = Regex::new(r"(?s)\b(?:crate|dfagent)::\{(.*?)\};").unwrap();
-    let first = Regex::new(r"(?:^|,)\s*([a-z_]+)").unwrap();
+    let first = Regex::new(r"(?:^|,)\s*([a-z0-9_]+)").unwrap();
     let mut used: BTreeSet<&str> = one
         .captures_iter(code)
         .map(|found| found.get(1).unwrap().as_str())
@@ -135,7 +135,7 @@ fn used(code: &str) -> BTreeSet<&str> {
 }
 
 fn modules() -> Vec<String> {
-    let declared = Regex::new(r"(?m)^pub mod ([a-z_]+);").unwrap();
+    let declared = Regex::new(r"(?m)^pub mod ([a-z0-9_]+);").unwrap();
     let text = read("src/lib.rs");
     let found = declared.captures_iter(&text).map(|one| one[1].to_owned());
     found.collect()
@@ -292,7 +292,7 @@ fn the_code_map_names_every_module() {
             "ARCHITECTURE.md does not name {module}"
         );
     }
-    let listed = Regex::new(r"(?m)^  ([a-z_]+)(\.rs|/)").unwrap();
+    let listed = Regex::new(r"(?m)^  ([a-z0-9_]+)(\.rs|/)").unwrap();
     let known = modules();
     for found in listed.captures_iter(&map) {
         let name = &found[1];
