@@ -55,7 +55,7 @@ check: ## Formatting, lints, licences of dependencies, scripts
 	@cargo deny --log-level error check bans licenses sources
 	@shellcheck packaging/setup packaging/deb packaging/plaso/install packaging/plaso/copy debian/dfagent.p*inst debian/dfagent.postrm \
 	    packaging/etc/update-motd.d/60-dfagent packaging/usr/share/initramfs-tools/hooks/dfagent tests/timesketch/install tests/run tests/lab/udev.sh tests/vm/build \
-	    tests/vm/guest/customize .ci/run
+	    packaging/image/bake packaging/image/provision .ci/run
 
 clean: ## Remove what was built and made, but not what was installed
 	@cargo clean --quiet --profile dev

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use nix::unistd::Uid;
@@ -15,6 +16,7 @@ use super::foreground::{self, Foreground};
 use super::process::{listen, print_line};
 use super::progress;
 use crate::config::Settings;
+use crate::config::delivery::Destination;
 use crate::delivery::account::{self, Account};
 use crate::delivery::custody::{DeliveryProof, PROOF};
 use crate::delivery::fill;
@@ -50,6 +52,14 @@ fn serve(settings: Settings) -> anyhow::Result<Exit> {
             .context("become the account of [delivery] user")?;
     }
     super::runtime().context("start")?.block_on(async {
+        let stopped = signals()?;
+        if settings.delivery.to == Destination::Local && settings.timesketch.url.is_empty() {
+            // Quiet until it is configured, and no failed unit on a machine that keeps its timelines.
+            Notifier.ready("nothing to deliver: delivery.to is \"local\"");
+            stopped.await;
+            Notifier.stopping("stopping");
+            return Ok(Exit::Complete);
+        }
         let (stop_now, stop) = watch::channel(false);
         let service = Service {
             outbox: Outbox::at(&settings.agent.directory, None),
@@ -61,22 +71,36 @@ fn serve(settings: Settings) -> anyhow::Result<Exit> {
             settings,
         };
         let context = Arc::new(service.set_up()?);
-        let (mut interrupt, mut terminate) = (
-            signal(SignalKind::interrupt()).context("listen for signals")?,
-            signal(SignalKind::terminate()).context("listen for signals")?,
-        );
         let (_never, finish) = watch::channel(false);
         Notifier.ready("delivering");
         let mut serving = std::pin::pin!(context.run(finish));
         tokio::select! {
             ended = &mut serving => return ended.map(|_| Exit::Complete).map_err(Into::into),
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            () = stopped => {}
         }
         Notifier.stopping("stopping");
         stop_now.send(true).unwrap_or_default();
         serving.await?;
         Ok(Exit::Complete)
+    })
+}
+
+/// Ends when somebody wants an end; until then it tells the service manager that this thread, which does everything,
+/// still gets round to it.
+fn signals() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
+    let limit = sd_notify::watchdog_enabled();
+    let period = limit.map_or(Duration::from_secs(3600), |limit| limit / 3);
+    Ok(async move {
+        let mut turns = tokio::time::interval(period);
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return,
+                _ = terminate.recv() => return,
+                _ = turns.tick() => if limit.is_some() { Notifier.alive() },
+            }
+        }
     })
 }
 
