@@ -1,7 +1,7 @@
 # One way to build, one command for the demonstration, one for all tests. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-timesketch setup-test build demo timesketch test bench check clean
+.PHONY: deb help setup setup-timesketch setup-test build demo timesketch test bench check clean
 
 PLASO := target/plaso
 TIMESKETCH := target/timesketch
@@ -26,6 +26,12 @@ setup-test: ## Install what running and tests need
 build: ## Build target/release/dfagent
 	@cargo build --release --locked --quiet
 
+deb: setup ## Build the Debian packages into out/deb, and have lintian check them
+	@packaging/setup --packages
+	@packaging/deb out/deb
+	@lintian --fail-on error,warning out/deb/*.deb
+	@ls -sh out/deb/*.deb
+
 demo: setup build $(if $(filter timesketch,$(TO)),setup-timesketch) ## Make two evidence disks and their timelines, in out/demo (TO=timesketch: in Timesketch, too)
 	@/usr/bin/python3 -B tests/demo.py out/demo $(if $(TO),--to $(TO))
 
@@ -47,7 +53,8 @@ check: ## Formatting, lints, licences of dependencies, scripts
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets --quiet -- --deny warnings
 	@cargo deny --log-level error check bans licenses sources
-	@shellcheck packaging/setup packaging/plaso/install tests/timesketch/install tests/run tests/lab/udev.sh tests/vm/build \
+	@shellcheck packaging/setup packaging/deb packaging/plaso/install packaging/plaso/copy debian/dfagent.p*inst debian/dfagent.postrm \
+	    packaging/etc/update-motd.d/60-dfagent packaging/usr/share/initramfs-tools/hooks/dfagent tests/timesketch/install tests/run tests/lab/udev.sh tests/vm/build \
 	    tests/vm/guest/customize .ci/run
 
 clean: ## Remove what was built and made, but not what was installed

@@ -383,8 +383,14 @@ fn decided() -> Result<(), Failed> {
     let list = scan()?;
     let device = disk.found(&list).expect("it is attached");
     let (on, off) = (
-        DeviceSettings { loops: true },
-        DeviceSettings { loops: false },
+        DeviceSettings {
+            loops: true,
+            ..DeviceSettings::default()
+        },
+        DeviceSettings {
+            loops: false,
+            ..DeviceSettings::default()
+        },
     );
     let all = table("/dev/loop*");
     let Decision::Ours(volume) = assess(device, &on, &all) else {
@@ -438,7 +444,10 @@ fn mounted() -> Result<(), Failed> {
     let device = disk.found(&list).unwrap();
     let decision = assess(
         device,
-        &DeviceSettings { loops: true },
+        &DeviceSettings {
+            loops: true,
+            ..DeviceSettings::default()
+        },
         &table("/dev/loop*"),
     );
     let Decision::Ignored(ignored) = decision else {

@@ -14,6 +14,7 @@ use crate::manifest::Manifest;
 use crate::metrics;
 use crate::plaso::verdict::Level;
 use crate::status::attention;
+use crate::status::render::brief;
 use crate::status::{
     AgentStatus, JobResultStatus, JobStatus, OperatorTask, SCHEMA, Status, Totals,
 };
@@ -78,7 +79,7 @@ impl Agent {
         let status = Arc::new(self.status());
         let now = Instant::now();
         (self.changed, self.published) = (false, now);
-        let words = in_words(&status);
+        let words = brief(&status);
         if words != self.in_words {
             self.notifier.status(&words);
             self.in_words = words;
@@ -213,24 +214,4 @@ fn place(job: &Job) -> (u8, std::cmp::Reverse<&str>, &str) {
     };
     let changed = if group == 4 { job.changed.as_str() } else { "" };
     (group, std::cmp::Reverse(changed), &job.id)
-}
-
-/// The line that `systemctl status` shows.
-fn in_words(status: &Status) -> String {
-    let count = |name: &str| {
-        let states = status.jobs.iter().map(|job| job.job.state.name());
-        states.filter(|state| *state == name).count()
-    };
-    let waiting = count("queued") + count("waiting") + count("interrupted");
-    let delivering = match count("delivering") {
-        0 => String::new(),
-        number => format!("{number} delivering, "),
-    };
-    format!(
-        "{}: {} at work, {delivering}{waiting} waiting, {} done; {} to do for an operator",
-        status.agent.state,
-        count("running"),
-        count("done"),
-        status.needs_operator.len()
-    )
 }

@@ -164,6 +164,9 @@ pub struct StatusArgs {
     /// Print the status as JSON; with --watch, a line for each change
     #[arg(long)]
     pub json: bool,
+    /// Print one line, as at login; nothing where nobody may look
+    #[arg(long, conflicts_with_all = ["job", "json", "watch"])]
+    pub line: bool,
     /// Show it again every second, or on no terminal every change, until Ctrl-C
     #[arg(long)]
     pub watch: bool,

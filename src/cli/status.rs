@@ -19,7 +19,7 @@ use crate::printable;
 use crate::printable::causes;
 use crate::status::access::{Access, Person};
 use crate::status::client::{self, ClientError, Connection};
-use crate::status::render::{Style, WIDTH, render, screen};
+use crate::status::render::{Style, WIDTH, brief, render, screen};
 use crate::status::{Answer, Ask, Status, attention, offline};
 
 /// Between two looks of `--watch`.
@@ -33,6 +33,9 @@ struct Seen {
 
 pub(super) fn run(args: &StatusArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
     let settings = super::settings_to_ask(config);
+    if args.line {
+        return line(&settings);
+    }
     if args.watch {
         let runtime = super::runtime().context("start")?;
         return runtime.block_on(async {
@@ -69,6 +72,23 @@ pub(super) fn run(args: &StatusArgs, config: Option<&Path>) -> anyhow::Result<Ex
         print_line(render(&seen.status, style()).trim_end())?;
     }
     Ok(seen.exit)
+}
+
+/// One line, for a person who logs in.
+fn line(settings: &Settings) -> anyhow::Result<Exit> {
+    match client::ask(&settings.agent, Ask::Status) {
+        Ok(Answer::Status(status)) => {
+            print_line(&format!("dfagent: {}", brief(&status)))?;
+            Ok(from_agent(status).exit)
+        }
+        Ok(_) => Ok(Exit::Failed),
+        Err(error) => {
+            if error.is_unreachable() {
+                print_line("dfagent: not running; systemctl status dfagent says why")?;
+            }
+            Ok(Exit::Unreachable)
+        }
+    }
 }
 
 fn from_agent(status: Box<Status>) -> Seen {

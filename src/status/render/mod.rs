@@ -2,9 +2,12 @@
 //!
 //! What the agent says is not trusted here either: every text is made printable again before it is shown.
 
+mod brief;
 mod delivery;
 mod jobs;
 pub mod screen;
+
+pub use brief::brief;
 
 use jiff::Timestamp;
 
