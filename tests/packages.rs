@@ -251,10 +251,6 @@ fn upgrade_is_not_refused() {
 fn life_in_a_chroot() {
     let folder = tempfile::tempdir().unwrap();
     let script = lab::root().join("tests/packages/life");
-    let arguments = [
-        script.as_os_str(),
-        folder.path().as_os_str(),
-        package("dfagent").as_ref(),
-    ];
-    lab::tool("sh", &arguments);
+    let to = folder.path().to_str().unwrap();
+    lab::tool(script.to_str().unwrap(), &[to, &package("dfagent")]);
 }
