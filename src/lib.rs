@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod device;
 pub mod dispatch;
 pub mod durable;
+pub mod ec2;
 pub mod engine;
 pub mod evidence;
 pub mod hooks;

@@ -23,7 +23,7 @@ const DIRECTIONS: [(&[&str], &[&str]); 10] = [
     ),
     (&["inside"], &["engine", "cli"]),
     (
-        &["secret", "http", "opensearch", "timesketch"],
+        &["secret", "http", "opensearch", "timesketch", "ec2"],
         &[
             "delivery", "engine", "job", "agent", "dispatch", "status", "ledger", "cli",
         ],

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::cloud;
 use super::receipts::{Meter, shortened};
 use super::sentence;
 use crate::config::Settings;
@@ -47,6 +48,8 @@ pub(super) struct Deliveries {
     /// What was counted; kept until the job is taken back, or a second delivery would be counted twice.
     pub(super) meters: BTreeMap<String, Meter>,
     server: Option<ServerStatus>,
+    /// That EC2 takes this instance away, in a sentence.
+    interruption: Option<String>,
     /// What was said last about whether something can be delivered: none, nothing yet.
     said: Option<Option<String>>,
     /// When receipts are looked at, because something changed.
@@ -68,6 +71,7 @@ impl Deliveries {
             seen: BTreeMap::new(),
             meters: BTreeMap::new(),
             server: None,
+            interruption: None,
             said: None,
             due: None,
             looked: None,
@@ -154,6 +158,10 @@ impl Deliveries {
     /// What a person has to do about deliveries.
     pub(super) fn tasks(&self) -> Vec<OperatorTask> {
         let mut tasks = Vec::new();
+        tasks.extend(self.interruption.as_ref().map(|why| OperatorTask {
+            why: why.clone(),
+            command: "journalctl -u dfagent-delivery".to_owned(),
+        }));
         if self.server.as_ref().is_some_and(|server| !server.running) {
             tasks.push(OperatorTask {
                 why: "delivery is not running, so no event reaches the server".to_owned(),
@@ -210,8 +218,24 @@ impl Deliveries {
         self.server = Some(server);
     }
 
+    /// Looks at what EC2 announces, as far as delivery has written it down.
+    pub(super) fn look_at_cloud(&mut self, settings: &Settings) {
+        let used = settings.ec2.is_used();
+        let said = used.then(|| cloud::interruption(&self.outbox)).flatten();
+        if self.interruption != said {
+            match &said {
+                Some(why) => tracing::warn!("{why}"),
+                None => tracing::info!("EC2 does not take this instance away any more"),
+            }
+            self.interruption = said;
+        }
+    }
+
     /// Why no job is begun now, if none is.
     pub(super) fn hold(&self, settings: &Settings) -> Option<String> {
+        if self.interruption.is_some() {
+            return self.interruption.clone();
+        }
         let server = self.server.as_ref()?;
         let passable = server.running && server.ready == Some(true);
         if passable || settings.delivery.when_unready == WhenUnready::Warn {

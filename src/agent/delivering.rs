@@ -48,6 +48,7 @@ impl Agent {
             self.deliveries.trouble = Some(sentence(&error));
         }
         self.deliveries.look_at_server(settings);
+        self.deliveries.look_at_cloud(settings);
         let now = self.now();
         let why = self.deliveries.hold(self.in_force.settings());
         let effects = self.dispatcher.hold(why, &now);

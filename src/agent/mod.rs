@@ -4,6 +4,7 @@
 //! Everything runs on one thread, because one thread has to start all cages; what may wait for a device or for
 //! a client has threads of its own ([`crate::device::monitor`], [`crate::status::server`]).
 
+mod cloud;
 mod configuration;
 mod deliveries;
 mod delivering;

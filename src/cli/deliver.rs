@@ -1,13 +1,9 @@
-//! `dfagent deliver`: the process that has the network and the secrets, and nothing else; and, with `--once`, a
-//! delivery of what `process` left.
+//! `dfagent deliver`: the process that has the network and the secrets, and nothing else (see [`serve`]); and, with
+//! `--once`, a delivery of what `process` left.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use nix::unistd::Uid;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::args::DeliverArgs;
@@ -15,93 +11,25 @@ use super::exit::Exit;
 use super::foreground::{self, Foreground};
 use super::process::{listen, print_line};
 use super::progress;
+use super::serve::{self, Start};
 use crate::config::Settings;
-use crate::config::delivery::Destination;
-use crate::delivery::account::{self, Account};
+use crate::delivery::account;
 use crate::delivery::custody::{DeliveryProof, PROOF};
 use crate::delivery::fill;
-use crate::delivery::outbox::Outbox;
-use crate::delivery::service::Service;
 use crate::durable;
-use crate::life::notify::Notifier;
 use crate::manifest::Manifest;
 
 const MOST_MANIFEST: u64 = 256 * 1024 * 1024;
 
 pub(super) fn run(args: &DeliverArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
-    let mut settings = Settings::load(config)?;
     account::keep_memory_private().context("keep secrets out of cores")?;
-    foreground::set_server(&mut settings, args.to.as_deref(), args.sketch.as_deref())?;
-    match &args.once {
-        Some(folder) => once(args, settings, folder),
-        None => serve(settings),
-    }
-}
-
-/// Serves the agent's outbox until it is told to stop.
-fn serve(settings: Settings) -> anyhow::Result<Exit> {
-    let account = Account::named(&settings.delivery.user);
-    let folder = settings.delivery.directory.clone();
-    if Uid::effective().is_root() {
-        // The agent makes the meeting place; where it was not started yet, this is the chance to have both there.
-        Outbox::at(&settings.agent.directory, Some(account)).make()?;
-        durable::make_folder(&folder)?;
-        account.own(&folder)?;
-        account
-            .become_it()
-            .context("become the account of [delivery] user")?;
-    }
-    super::runtime().context("start")?.block_on(async {
-        let stopped = signals()?;
-        if settings.delivery.to == Destination::Local && settings.timesketch.url.is_empty() {
-            // Quiet until it is configured, and no failed unit on a machine that keeps its timelines.
-            Notifier.ready("nothing to deliver: delivery.to is \"local\"");
-            stopped.await;
-            Notifier.stopping("stopping");
-            return Ok(Exit::Complete);
-        }
-        let (stop_now, stop) = watch::channel(false);
-        let service = Service {
-            outbox: Outbox::at(&settings.agent.directory, None),
-            folder,
-            credentials: foreground::credentials(),
-            in_foreground: false,
-            listener: Arc::new(|_| {}),
-            stop,
-            settings,
-        };
-        let context = Arc::new(service.set_up()?);
-        let (_never, finish) = watch::channel(false);
-        Notifier.ready("delivering");
-        let mut serving = std::pin::pin!(context.run(finish));
-        tokio::select! {
-            ended = &mut serving => return ended.map(|_| Exit::Complete).map_err(Into::into),
-            () = stopped => {}
-        }
-        Notifier.stopping("stopping");
-        stop_now.send(true).unwrap_or_default();
-        serving.await?;
-        Ok(Exit::Complete)
-    })
-}
-
-/// Ends when somebody wants an end; until then it tells the service manager that this thread, which does everything,
-/// still gets round to it.
-fn signals() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for signals")?;
-    let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
-    let limit = sd_notify::watchdog_enabled();
-    let period = limit.map_or(Duration::from_secs(3600), |limit| limit / 3);
-    Ok(async move {
-        let mut turns = tokio::time::interval(period);
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => return,
-                _ = terminate.recv() => return,
-                _ = turns.tick() => if limit.is_some() { Notifier.alive() },
-            }
-        }
-    })
+    let to = args.to.as_deref();
+    let Some(folder) = &args.once else {
+        return serve::serve(&Start { config, to });
+    };
+    let mut settings = Settings::load(config)?;
+    foreground::set_server(&mut settings, to, args.sketch.as_deref())?;
+    once(args, settings, folder)
 }
 
 /// Delivers the jobs of a folder.

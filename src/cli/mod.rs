@@ -11,6 +11,7 @@ mod inside;
 mod process;
 mod progress;
 mod run;
+mod serve;
 mod status;
 mod verify;
 

@@ -5,6 +5,7 @@
 
 pub mod cage;
 pub mod delivery;
+pub mod ec2;
 pub mod filters;
 pub mod worker;
 
@@ -60,6 +61,8 @@ pub struct Settings {
     pub timesketch: delivery::TimesketchSettings,
     /// What it searches in.
     pub opensearch: delivery::OpensearchSettings,
+    /// What EC2 is asked for.
+    pub ec2: ec2::Ec2Settings,
 }
 
 /// `[evidence]`
@@ -287,6 +290,7 @@ impl Settings {
             );
         }
         delivery::check(&self.delivery, &self.timesketch)?;
+        ec2::check(&self.ec2)?;
         worker::check(&self.devices, &self.attach, &self.hook)
     }
 

@@ -5,6 +5,7 @@
 //! two folders of [`outbox`], [`order`] in one direction, [`receipt`] in the other.
 
 pub mod account;
+pub mod cloud;
 pub mod course;
 pub mod custody;
 pub mod fill;

@@ -16,14 +16,17 @@ use super::account::Account;
 use super::order::{self, HandedSlice, Order};
 use super::receipt::{self, Receipt, Standing};
 use crate::durable::{self, FileError};
+use crate::ec2::cloud::{self, Cloud};
 use crate::plaso::command::STORAGE;
 
 /// Sizes beyond which a file is not what it should be.
 const MOST: u64 = 4 * 1024 * 1024;
+const MOST_CLOUD: u64 = 256 * 1024;
 
 const ORDER: &str = "order.json";
 const SLICE: &str = "slice.json";
 const STANDING: &str = "delivery.standing";
+const CLOUD: &str = "cloud.json";
 
 /// The meeting place.
 #[derive(Clone, Debug)]
@@ -209,6 +212,22 @@ impl Outbox {
         Some((standing, self.is_served()))
     }
 
+    /// What EC2 says, as delivery wrote it down; none where it says nothing.
+    ///
+    /// # Errors
+    /// It cannot be read, or is of another release.
+    pub fn cloud(&self) -> Result<Option<Cloud>, FileError> {
+        let path = self.receipts.join(CLOUD);
+        let cloud: Option<Cloud> = durable::read_json(&path, MOST_CLOUD)?;
+        match cloud {
+            Some(cloud) if cloud.schema != cloud::SCHEMA => Err(FileError::Refused {
+                path,
+                reason: "it is of another release",
+            }),
+            cloud => Ok(cloud),
+        }
+    }
+
     /// Whether somebody delivers what is here.
     fn is_served(&self) -> bool {
         // The folder is delivery's, so anything may stand there under this name, also a pipe.
@@ -284,6 +303,22 @@ impl Outbox {
     /// It cannot be written.
     pub fn keep_standing(&self, standing: &Standing) -> Result<(), FileError> {
         durable::write_json(&self.receipts.join(STANDING), standing)
+    }
+
+    /// Keeps what EC2 says.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep_cloud(&self, cloud: &Cloud) -> Result<(), FileError> {
+        durable::write_json(&self.receipts.join(CLOUD), cloud)
+    }
+
+    /// EC2 is not asked any more.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn forget_cloud(&self) -> Result<(), FileError> {
+        durable::remove_file(&self.receipts.join(CLOUD))
     }
 }
 

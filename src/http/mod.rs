@@ -92,7 +92,7 @@ impl Wire {
             section,
             problem: problem.to_owned(),
         };
-        if !crate::config::delivery::is_web_address(setup.url) {
+        if !crate::config::ec2::is_metadata_address(setup.url) {
             return Err(address(
                 "it is to begin with https://, or http:// on loopback, and to hold no user or password",
             ));

@@ -1,0 +1,7 @@
+//! What EC2 says about this machine: the metadata service, asked by the process that has the network.
+//!
+//! Nothing here decides anything, nothing here is needed: whoever asks goes on without an answer. What is answered is
+//! hostile: it is cut to a size and freed of control characters before it is kept.
+
+pub mod cloud;
+pub mod metadata;
