@@ -1,7 +1,7 @@
 # One way to build, one command for the demonstration, one for all tests. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: deb help setup setup-timesketch setup-test build demo timesketch test bench check clean
+.PHONY: deb image reproducible test-vm help setup setup-timesketch setup-test build demo timesketch test bench check clean
 
 PLASO := target/plaso
 TIMESKETCH := target/timesketch
@@ -41,7 +41,18 @@ timesketch: setup-timesketch ## Start a real Timesketch on loopback, until Ctrl-
 	@/usr/bin/python3 -B tests/timesketch/servers.py try --state out/timesketch \
 	    --opensearch-set indices.query.bool.max_clause_count=8192
 
+image: deb ## Bake the image of the forensic worker into out/image (as root)
+	@packaging/image/bake out/image out/deb
+
+test-vm: setup-test ## Boot the baked image in QEMU, and run all claims about it
+	@cargo test --locked --quiet --test vm
+
+reproducible: setup ## Build the packages twice, in different folders, and compare the bytes
+	@packaging/setup --packages
+	@packaging/reproducible
+
 test: setup-test ## Run every tier of tests that can run here
+	@packaging/deb out/deb
 	@tests/run
 
 bench: setup setup-timesketch build ## Measure today's flow against dfagent, as ratios (EVENTS=230000 ROUNDS=3)
@@ -54,8 +65,8 @@ check: ## Formatting, lints, licences of dependencies, scripts
 	@cargo clippy --locked --all-targets --quiet -- --deny warnings
 	@cargo deny --log-level error check bans licenses sources
 	@shellcheck packaging/setup packaging/deb packaging/plaso/install packaging/plaso/copy debian/dfagent.p*inst debian/dfagent.postrm \
-	    packaging/etc/update-motd.d/60-dfagent packaging/usr/share/initramfs-tools/hooks/dfagent tests/timesketch/install tests/run tests/lab/udev.sh tests/vm/build \
-	    tests/vm/guest/customize .ci/run
+	    packaging/etc/update-motd.d/60-dfagent packaging/usr/share/initramfs-tools/hooks/dfagent tests/timesketch/install tests/run tests/lab/udev.sh tests/vm/build tests/packages/life packaging/reproducible \
+	    packaging/image/bake packaging/image/provision .ci/run
 
 clean: ## Remove what was built and made, but not what was installed
 	@cargo clean --quiet --profile dev

@@ -28,11 +28,13 @@ const CLAIMS: [&str; 4] = [
 ];
 
 /// What building the machine takes; the rest it says itself.
-const NEEDS: [Need; 4] = [
+const NEEDS: [Need; 6] = [
     Need::Root,
     Need::Program("qemu-system-x86_64"),
     Need::Program("mmdebstrap"),
-    Need::Program("cpio"),
+    Need::Program("sgdisk"),
+    Need::Program("qemu-img"),
+    Need::Plaso,
 ];
 
 fn main() {
@@ -74,7 +76,7 @@ fn prepare() -> Result<(), String> {
 }
 
 fn test(claim: &str) -> Result<(), Failed> {
-    let done = lab::finish(&mut claims(&[claim, env!("CARGO_BIN_EXE_dfagent")]));
+    let done = lab::finish(&mut claims(&[claim]));
     match done.code {
         0 => Ok(()),
         code => Err(format!("exit code {code}\n{}{}", done.out, done.err).into()),
