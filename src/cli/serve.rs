@@ -41,10 +41,7 @@ impl Start<'_> {
     /// The settings as they are now.
     fn settings(&self) -> anyhow::Result<Settings> {
         let mut settings = Settings::load(self.config)?;
-        if self.to.is_some() {
-            settings.delivery.to = Destination::Upload;
-        }
-        if settings.delivery.to == Destination::Upload {
+        if self.to.is_some() || has_server(&settings) {
             foreground::set_server(&mut settings, self.to, None)?;
         }
         Ok(settings)
@@ -57,6 +54,11 @@ impl Start<'_> {
             None => vec![above(Path::new(MAIN_FILE)), PathBuf::from(FRAGMENTS)],
         }
     }
+}
+
+/// Whether there is somebody to deliver to. With a server and `to = "local"`, what was handed over before is delivered.
+fn has_server(settings: &Settings) -> bool {
+    settings.delivery.to == Destination::Upload || !settings.timesketch.url.is_empty()
 }
 
 /// Serves until it is told to stop.
@@ -109,7 +111,7 @@ struct Work {
 impl Work {
     fn under(settings: Settings, place: &Place) -> Result<Self, ServiceError> {
         let (stop_now, mut stop) = watch::channel(false);
-        if settings.delivery.to == Destination::Local {
+        if !has_server(&settings) {
             let idle = async move {
                 drop(stop.wait_for(|stop| *stop).await);
                 Ok(())
@@ -311,7 +313,7 @@ mod tests {
             to: Some("https://t.example.org"),
         };
         let settings = start.settings().unwrap();
-        assert_eq!(settings.delivery.to, Destination::Upload);
+        assert!(has_server(&settings));
         assert_eq!(settings.timesketch.url, "https://t.example.org");
     }
 }
