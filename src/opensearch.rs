@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::config::delivery::OpensearchSettings;
+use crate::config::delivery::{OpensearchSettings, is_web_address};
 use crate::http::{Budget, Limits, Setup, Wire, WireError};
 use crate::printable;
 use crate::secret::{Fingerprint, Secret, SecretError, Source};
@@ -86,6 +86,7 @@ impl Client {
         }
         let wire = Wire::new(&Setup {
             url: &settings.url,
+            fits: is_web_address,
             section: "opensearch",
             ca_file: &settings.ca_file,
             certificate: Path::new(""),

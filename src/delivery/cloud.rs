@@ -32,7 +32,7 @@ pub async fn keep(outbox: Outbox, settings: Ec2Settings, say: impl Fn(&str)) -> 
         return std::future::pending().await;
     }
     let mut keeper = match Client::new(&settings) {
-        Ok(client) => Keeper::new(client, settings),
+        Ok(client) => Keeper::new(client, settings, &outbox),
         Err(error) => {
             let error = printable::causes(&error);
             tracing::warn!(dfagent_error = error, "EC2 is not asked");
@@ -57,14 +57,18 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(client: Client, settings: Ec2Settings) -> Self {
+    /// Begins with what an earlier start found out: a notice stands until EC2 takes it back. The next boot of the machine
+    /// begins without (tmpfiles.d).
+    fn new(client: Client, settings: Ec2Settings, outbox: &Outbox) -> Self {
+        let known = outbox.cloud().ok().flatten();
+        let fresh = || Cloud {
+            schema: SCHEMA.to_owned(),
+            ..Cloud::default()
+        };
         Self {
             client,
             settings,
-            cloud: Cloud {
-                schema: SCHEMA.to_owned(),
-                ..Cloud::default()
-            },
+            cloud: known.unwrap_or_else(fresh),
             written: None,
             tagged: None,
             pause: EVERY,
@@ -90,12 +94,13 @@ impl Keeper {
         let text = in_short(&self.cloud);
         tracing::info!("{text}");
         say(&text);
-        if let Err(error) = outbox.keep_cloud(&self.cloud) {
-            let error = printable::causes(&error);
-            tracing::error!(dfagent_error = error, "what EC2 says cannot be written");
+        match outbox.keep_cloud(&self.cloud) {
+            Ok(()) => self.written = Some(self.cloud.clone()),
+            Err(error) => {
+                let error = printable::causes(&error);
+                tracing::error!(dfagent_error = error, "what EC2 says cannot be written");
+            }
         }
-        // One that cannot be written is not tried again before something else is to be said.
-        self.written = Some(self.cloud.clone());
         self.pause
     }
 
@@ -206,7 +211,7 @@ mod tests {
             let client = Client::new(&settings).unwrap();
             let case = Self {
                 answers,
-                keeper: Keeper::new(client, settings),
+                keeper: Keeper::new(client, settings, &outbox),
                 outbox,
                 _folder: folder,
             };
@@ -304,6 +309,36 @@ mod tests {
             let (cloud, _) = case.turn().await;
             assert_eq!(cloud.trouble.len(), 1);
             assert!(cloud.instance.is_some() && cloud.notice.is_some());
+        });
+    }
+
+    #[test]
+    fn a_notice_outlives_a_restart_while_the_service_is_away() {
+        run(async {
+            let mut case = Case::new(100).await;
+            let path = "meta-data/spot/instance-action";
+            let notice = r#"{"action":"stop","time":"2026-11-25T08:00:00Z"}"#;
+            case.set(path, 200, notice);
+            case.turn().await;
+            case.set(path, 503, "");
+            let settings = case.keeper.settings.clone();
+            let client = Client::new(&settings).unwrap();
+            case.keeper = Keeper::new(client, settings, &case.outbox);
+            let (cloud, _) = case.turn().await;
+            assert_eq!(cloud.notice.unwrap().action, "stop");
+        });
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_at_the_next_turn() {
+        run(async {
+            let mut case = Case::new(100).await;
+            let receipts = case.outbox.receipts_folder().to_owned();
+            std::fs::remove_dir(&receipts).unwrap();
+            case.keeper.turn(&case.outbox, &|_| {}).await;
+            std::fs::create_dir(&receipts).unwrap();
+            let (cloud, _) = case.turn().await;
+            assert!(cloud.instance.is_some());
         });
     }
 }

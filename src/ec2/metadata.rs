@@ -9,7 +9,7 @@ use reqwest::header::HeaderValue;
 use tokio::time::Instant;
 
 use super::cloud::{self, Instance, Notice, Tags};
-use crate::config::ec2::Ec2Settings;
+use crate::config::ec2::{Ec2Settings, is_metadata_address};
 use crate::http::{Answer, Budget, Limits, Setup, Wire, WireError};
 
 const LIMITS: Limits = Limits {
@@ -71,6 +71,7 @@ impl Client {
     pub fn new(settings: &Ec2Settings) -> Result<Self, MetadataError> {
         let wire = Wire::new(&Setup {
             url: &settings.metadata,
+            fits: is_metadata_address,
             section: "ec2",
             ca_file: Path::new(""),
             certificate: Path::new(""),

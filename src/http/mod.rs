@@ -45,6 +45,8 @@ pub struct Limits {
 pub struct Setup<'a> {
     /// The server's address.
     pub url: &'a str,
+    /// Whether an address will do: what goes there in the clear is for each caller to say.
+    pub fits: fn(&str) -> bool,
     /// The section of the settings that it stands in, for sentences.
     pub section: &'static str,
     /// Authorities besides the system's, PEM; may be empty.
@@ -92,7 +94,7 @@ impl Wire {
             section,
             problem: problem.to_owned(),
         };
-        if !crate::config::ec2::is_metadata_address(setup.url) {
+        if !(setup.fits)(setup.url) {
             return Err(address(
                 "it is to begin with https://, or http:// on loopback, and to hold no user or password",
             ));

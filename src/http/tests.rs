@@ -234,6 +234,7 @@ pub(super) const LIMITS: Limits = Limits {
 
 fn wire(url: &str, limits: Limits) -> Wire {
     Wire::new(&Setup {
+        fits: crate::config::delivery::is_web_address,
         url,
         section: "timesketch",
         ca_file: Path::new(""),
@@ -453,12 +454,14 @@ async fn a_file_that_became_shorter_is_told_apart_from_a_broken_connection() {
 fn an_address_has_no_parts_that_would_get_lost() {
     for url in [
         "http://t.example",
+        "http://169.254.169.254",
         "https://u@t",
         "https://t/?a",
         "https://t/#a",
         "https://",
     ] {
         let setup = Setup {
+            fits: crate::config::delivery::is_web_address,
             url,
             section: "timesketch",
             ca_file: Path::new(""),

@@ -185,6 +185,7 @@ mod tests {
         let stub = Stub::serve(Some(acceptor), |_| json("200 OK", "{}")).await;
         let url = format!("https://localhost:{}", stub.address.port());
         let wire = Wire::new(&Setup {
+            fits: crate::config::delivery::is_web_address,
             url: &url,
             section: "timesketch",
             ca_file,
@@ -251,6 +252,7 @@ mod tests {
         for path in [&empty, &odd, &missing] {
             for (ca_file, certificate) in [(path.as_path(), Path::new("")), (Path::new(""), path)] {
                 let error = Wire::new(&Setup {
+                    fits: crate::config::delivery::is_web_address,
                     url: "https://t.example",
                     section: "timesketch",
                     ca_file,

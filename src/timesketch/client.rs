@@ -12,7 +12,7 @@ use super::error::ClientError;
 use super::judge;
 use super::model::{Objects, RawSketch, RawTask, RawTimeline, Sketch, Timeline, Version};
 use super::session::Keeper;
-use crate::config::delivery::TimesketchSettings;
+use crate::config::delivery::{TimesketchSettings, is_web_address};
 use crate::http::{Answer, Limits, Setup, Wire};
 use crate::printable;
 use crate::secret::Secret;
@@ -47,6 +47,7 @@ impl Client {
     ) -> Result<Self, ClientError> {
         let wire = Wire::new(&Setup {
             url: &settings.url,
+            fits: is_web_address,
             section: "timesketch",
             ca_file: &settings.ca_file,
             certificate: &settings.client_certificate,
