@@ -129,8 +129,8 @@ class Machine:
             shutil.move(kind, self.root)
         words = ["-drive", f"file={self.root},if=none,id=root,format=qcow2,cache=unsafe"]
         if kind == "nvme":
-            return [*words, "-device", f"nvme,drive=root,serial={ROOT_SERIAL},bus=port{SLOTS - 1},bootindex=0"]
-        return [*words, "-device", "virtio-blk-pci,drive=root,serial=root,bootindex=0"]
+            return [*words, "-device", f"nvme,drive=root,serial={ROOT_SERIAL},bus=port{SLOTS - 1},bootindex=1"]
+        return [*words, "-device", "virtio-blk-pci,drive=root,serial=root,bootindex=1"]
 
     @staticmethod
     def _network(forward):
