@@ -1,7 +1,8 @@
 """A Debian machine with systemd, udev and real hot-plug of NVMe disks, in QEMU without KVM.
 
 The machine is booted once and its memory kept, so that a test has it in a second. It is about ten times slower than
-this one: wait for what is to happen (`wait`), never for a time. Nothing leaves it: it has no network.
+this one: wait for what is to happen (`wait`), never for a time. Nothing leaves it: of its network, which stands for
+EC2's 169.254.169.0/24, it reaches what a test forwards to a server of its own.
 
 Disks are attached writable, as on EC2, so that a write shows in `writes` and in the image's hash instead of being
 prevented; give copies. Standard library only.
@@ -17,6 +18,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -27,6 +29,7 @@ BUILD = os.path.join(os.path.dirname(os.path.dirname(HERE)), "target", "vm")
 TOP = os.path.dirname(os.path.dirname(HERE))
 # The image's disk, and what changed on it, with the memory, when the machine was running.
 ROOT, BOOTED = os.path.join(BUILD, "disk.raw"), os.path.join(BUILD, "booted.qcow2")
+COMMAND_LINE = "packaging/image/files/usr/lib/dfagent-image/kernel-command-line"
 # Units that cost seconds under emulation and that no test needs.
 MASKED = "cloud-init.service cloud-init-local.service cloud-config.service cloud-final.service chrony.service "
 MASKED += "systemd-networkd-wait-online.service apt-daily.timer systemd-resolved.service"
@@ -72,17 +75,19 @@ class Lines:
 
 class Machine:
     """A machine on the image that ships. `root` is "virtio" (it can be restored), a path of a disk that such a machine
-    left, or "nvme" (the root is an NVMe disk, as on an instance). Changes are in a file of the machine's own."""
+    left, or "nvme" (the root is an NVMe disk in the last slot, as on an instance). Changes are in a file of the
+    machine's own. With `grub` the firmware and GRUB begin it, with the image's own words for the kernel, and not QEMU.
+    `forward` has ports of servers on this machine by the address that the guest has for them ("169.254.169.254:80")."""
 
-    def __init__(self, root="virtio", restored=False, paused=False):
+    def __init__(self, root="virtio", restored=False, paused=False, grub=False, forward=None):
         self.folder = tempfile.mkdtemp(prefix="dfagent-vm-")
         self.events = []
         words = [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-M", "q35,accel=tcg"]
-        words += ["-cpu", "qemu64", "-m", "1536", "-smp", "2"]
-        words += ["-kernel", os.path.join(BUILD, "vmlinuz"), "-initrd", os.path.join(BUILD, "initrd")]
-        words += self._root(root, restored)
+        words += ["-cpu", "qemu64", "-m", "1536", "-smp", "2", *self._network(forward or {})]
+        words += [] if grub else self._kernel()
         for slot in range(SLOTS):
             words += ["-device", f"pcie-root-port,id=port{slot},bus=pcie.0,chassis={slot + 1},slot={slot + 1}"]
+        words += self._root(root, restored)
         words += ["-serial", f"file:{self.folder}/console", "-qmp", f"unix:{self.folder}/qmp,server=on,wait=off"]
         words += ["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=channel,name=channel"]
         words += ["-chardev", f"socket,id=channel,path={self.folder}/channel,server=on,wait=off"]
@@ -104,11 +109,17 @@ class Machine:
         self.qmp("qmp_capabilities")
         self.channel = None
 
+    @staticmethod
+    def _kernel():
+        """The image's kernel, with the image's words for it and some that save time."""
+        with open(os.path.join(TOP, COMMAND_LINE), encoding="utf-8") as file:
+            words = [line.partition("#")[0].strip() for line in file]
+        words += ["systemd.show_status=0 mitigations=off nokaslr audit=0 apparmor=0 tsc=reliable cloud-init=disabled"]
+        words += [f"systemd.mask={unit}" for unit in MASKED.split()]
+        files = [os.path.join(BUILD, name) for name in ("vmlinuz", "initrd")]
+        return ["-kernel", files[0], "-initrd", files[1], "-append", " ".join(words)]
+
     def _root(self, kind, restored):
-        with open(os.path.join(TOP, "packaging/image/files/usr/lib/dfagent-image/kernel-command-line"), encoding="utf-8") as file:
-            kernel = " ".join(line.partition("#")[0].strip() for line in file)
-        kernel += " systemd.show_status=0 mitigations=off nokaslr audit=0 apparmor=0 tsc=reliable cloud-init=disabled "
-        kernel += " ".join(f"systemd.mask={unit}" for unit in MASKED.split())
         self.root = os.path.join(self.folder, "root.qcow2")
         if restored:
             shutil.copyfile(BOOTED, self.root)
@@ -116,10 +127,19 @@ class Machine:
             subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", ROOT, self.root], check=True)
         else:
             shutil.move(kind, self.root)
-        words = ["-append", kernel, "-drive", f"file={self.root},if=none,id=root,format=qcow2,cache=unsafe"]
+        words = ["-drive", f"file={self.root},if=none,id=root,format=qcow2,cache=unsafe"]
         if kind == "nvme":
-            return [*words, "-device", f"nvme,drive=root,serial={ROOT_SERIAL}"]
-        return [*words, "-device", "virtio-blk-pci,drive=root,serial=root"]
+            return [*words, "-device", f"nvme,drive=root,serial={ROOT_SERIAL},bus=port{SLOTS - 1},bootindex=0"]
+        return [*words, "-device", "virtio-blk-pci,drive=root,serial=root,bootindex=0"]
+
+    @staticmethod
+    def _network(forward):
+        """A wire to nobody, but for what is forwarded: each connection gets a process of its own."""
+        net = "user,id=net,restrict=on,ipv6=off,net=169.254.169.0/24,host=169.254.169.2,dns=169.254.169.3"
+        net += ",dhcpstart=169.254.169.15"
+        for address, port in forward.items():
+            net += f",guestfwd=tcp:{address}-cmd:{sys.executable} -B {HERE}/pipe.py {port}"
+        return ["-netdev", net, "-device", "virtio-net-pci,netdev=net,romfile="]
 
     # --- QEMU's monitor
 
@@ -187,9 +207,9 @@ class Machine:
         self.qmp("device_add", driver=driver, id=disk, bus=f"port{slot}", drive=f"n-{disk}", **device)
         return disk
 
-    def plug_plain(self, image, slot, serial):
-        """Attaches an image, read-only, as a disk of no cloud's; the guest has it below /dev/disk/by-id/virtio-*."""
-        return self._plug(image, slot, "virtio-blk-pci", read_only=True, serial=serial)
+    def plug_plain(self, image, slot, serial, read_only=True):
+        """Attaches an image as a disk of no cloud's; the guest has it below /dev/disk/by-id/virtio-*."""
+        return self._plug(image, slot, "virtio-blk-pci", read_only=read_only, serial=serial)
 
     def plug(self, image, slot, serial, attachment, model=ebs.EBS):
         """Attaches an image as an EBS volume (serial number "vol" and 17 digits), or as an instance store."""
@@ -237,6 +257,11 @@ class Machine:
                 texts.append(file.read()[-2000:])
         return "\n".join(texts)
 
+    def power_cut(self):
+        """Ends the machine as if somebody pulled its plug; disks keep what had reached them."""
+        self.process.kill()
+        self.process.wait()
+
     def close(self):
         """Ends the machine at once."""
         with contextlib.suppress(Exception):
@@ -261,9 +286,9 @@ class Machine:
             self.close()
 
 
-def restore():
+def restore(forward=None):
     """A running machine, from the memory of one that was booted."""
-    machine = Machine(restored=True)
+    machine = Machine(restored=True, forward=forward)
     if machine.qmp("query-status")["status"] == "paused":
         machine.qmp("cont")
     machine.channel = Lines(f"{machine.folder}/channel")
