@@ -34,7 +34,7 @@ COMMAND_LINE = "packaging/image/files/usr/lib/dfagent-image/kernel-command-line"
 MASKED = "cloud-init.service cloud-init-local.service cloud-config.service cloud-final.service chrony.service "
 MASKED += "systemd-networkd-wait-online.service apt-daily.timer systemd-resolved.service"
 QEMU = "qemu-system-x86_64"
-# Ports for hot-plug.
+# Ports for hot-plug; the one after them is the root's, where the root is NVMe.
 SLOTS = 8
 PR_SET_PDEATHSIG = 1
 ROOT_SERIAL = "vol0aaaaaaaaaaaaaaaa"
@@ -85,7 +85,7 @@ class Machine:
         words = [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-M", "q35,accel=tcg"]
         words += ["-cpu", "qemu64", "-m", "1536", "-smp", "2", *self._network(forward or {})]
         words += [] if grub else self._kernel()
-        for slot in range(SLOTS):
+        for slot in range(SLOTS + 1):
             words += ["-device", f"pcie-root-port,id=port{slot},bus=pcie.0,chassis={slot + 1},slot={slot + 1}"]
         words += self._root(root, restored)
         words += ["-serial", f"file:{self.folder}/console", "-qmp", f"unix:{self.folder}/qmp,server=on,wait=off"]
@@ -129,7 +129,7 @@ class Machine:
             shutil.move(kind, self.root)
         words = ["-drive", f"file={self.root},if=none,id=root,format=qcow2,cache=unsafe"]
         if kind == "nvme":
-            return [*words, "-device", f"nvme,drive=root,serial={ROOT_SERIAL},bus=port{SLOTS - 1},bootindex=1"]
+            return [*words, "-device", f"nvme,drive=root,serial={ROOT_SERIAL},bus=port{SLOTS},bootindex=1"]
         return [*words, "-device", "virtio-blk-pci,drive=root,serial=root,bootindex=1"]
 
     @staticmethod
