@@ -151,7 +151,8 @@ class Lab:
             assert time.monotonic() < end, f"left {limit} s later: {json.dumps(left, indent=1)}"
 
     def journal(self, *matches):
-        """The agent's entries in the journal."""
+        """Entries of the agent that was started last in the journal."""
+        matches = (*matches, "_SYSTEMD_INVOCATION_ID=$(systemctl show dfagent -P InvocationID)")
         lines = self.machine.run(f"journalctl -t dfagent -o json {' '.join(matches)}")
         return [json.loads(line) for line in lines.splitlines()]
 

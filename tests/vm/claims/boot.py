@@ -39,7 +39,7 @@ def guarded(machine, serial):
 def settings(machine):
     """The kernel has the settings that the image promises."""
     wrong = machine.run(
-        "sed -n 's/^\\([a-z][^ ]*\\) = \\(.*\\)/\\1 \\2/p' /etc/sysctl.d/60-forensic.conf | while read -r key value; do"
+        "sed -n 's/^\\([a-z][^ ]*\\) = \\(.*\\)/\\1 \\2/p' /etc/sysctl.d/99-zz-forensic.conf | while read -r key value; do"
         ' now=$(sysctl -n "$key"); [ "$now" = "$value" ] || echo "$key is $now, not $value"; done'
     )
     assert wrong == "", wrong
@@ -80,8 +80,9 @@ def grub_starts_the_image_from_its_own_disk_and_its_twin_is_evidence():
         asleep(machine)
         for serial in (FIRST, *(f"vol0{digit * 16}" for digit in DIGITS.values())):
             guarded(machine, serial)
-        for link in machine.run("ls -d /dev/disk/by-uuid/* /dev/disk/by-label/root /dev/disk/by-partuuid/*").split():
-            assert machine.run(f"realpath {link}").startswith(f"/dev/{root}p"), f"{link} is not the root's"
+        uuid, part = machine.run("lsblk -dnro UUID,PARTUUID $(realpath /dev/dfagent/root)").split()
+        for link in (f"by-uuid/{uuid}", f"by-partuuid/{part}", "by-label/root"):
+            assert machine.run(f"realpath /dev/disk/{link}").startswith(f"/dev/{root}p"), f"{link} is not the root's"
         assert machine.run("systemctl --failed --no-legend --plain") == ""
         settings(machine)
         first_start(machine)
@@ -95,6 +96,7 @@ def grub_starts_the_image_from_its_own_disk_and_its_twin_is_evidence():
         lab.wait_until_read(FIRST_ID)
         machine.run("systemctl stop dfagent", 120)
         lab.wait_until_nothing_is_left()
+        machine.run("umount /payload")
         asleep(machine)
         assert machine.counters(store)["wr_operations"] == 0
         lab.all_unchanged()

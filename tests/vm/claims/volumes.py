@@ -118,7 +118,7 @@ def a_volume_that_was_there_first_is_taken_and_the_service_manager_is_told():
         lab.start()
         lab.wait_until_read(FIRST_ID)
         status = lab.status()
-        root = machine.run("findmnt -no SOURCE / | sed s,/dev/root,/dev/nvme0n1,").strip()
+        root = node_of(lab, vm.ROOT_SERIAL)
         assert "mounted at /" in reason(status, root), status["ignored"]
         shown = machine.run("systemctl status dfagent")
         assert re.search(r'Status: "running: 1 at work, 0 waiting, 0 done', shown), shown
