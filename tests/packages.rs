@@ -16,7 +16,8 @@
 mod lab;
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lab::Need::{self, Other, Program, Root};
@@ -223,6 +224,53 @@ fn no_path_in_the_program() {
             .any(|part| part == path.as_bytes());
         assert!(!found, "{path} stands in the program");
     }
+}
+
+/// Names, kinds and content of all that is below a folder.
+fn state(folder: &Path) -> String {
+    let script = "cd \"$1\" && find . -printf '%p %y %m %l\\n' | sort && find . -type f -exec sha256sum {} + | sort";
+    lab::tool("sh", &["-c", script, "sh", folder.to_str().unwrap()])
+}
+
+/// A stand-in for an environment: a Python, a script that names its folder, and a pip.
+fn copy_leaves_the_original() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = folder.path().join("original");
+    let library = original.join("lib/python3.11/site-packages");
+    fs::create_dir_all(library.join("pip")).unwrap();
+    fs::create_dir_all(original.join("bin")).unwrap();
+    std::os::unix::fs::symlink("/usr/bin/python3", original.join("bin/python")).unwrap();
+    let settings = format!("home = /usr/bin\ncommand = venv {}\n", original.display());
+    fs::write(original.join("pyvenv.cfg"), settings).unwrap();
+    let script = original.join("bin/log2timeline");
+    fs::write(&script, format!("#!{}/bin/python\n", original.display())).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    for name in [
+        "bin/pip",
+        "bin/activate",
+        "lib/python3.11/site-packages/pip/__init__.py",
+    ] {
+        fs::write(original.join(name), "").unwrap();
+    }
+    let before = state(&original);
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&original, &link).unwrap();
+
+    let to = folder.path().join("root");
+    let program = lab::root().join("packaging/plaso/copy");
+    let arguments = [
+        link.to_str().unwrap(),
+        to.to_str().unwrap(),
+        "/opt/dfagent/plaso",
+    ];
+    lab::tool(program.to_str().unwrap(), &arguments);
+
+    assert_eq!(state(&original), before);
+    let copied = to.join("opt/dfagent/plaso");
+    assert!(fs::symlink_metadata(&copied).unwrap().is_dir());
+    assert!(!copied.join("bin/pip").exists());
+    let first = fs::read_to_string(copied.join("bin/log2timeline")).unwrap();
+    assert_eq!(first, "#!/opt/dfagent/plaso/bin/python\n");
 }
 
 /// Runs the package's preinst as dpkg does.
