@@ -237,7 +237,9 @@ fn plaso_is_the_locked_one() {
     let packaged: BTreeSet<(String, String)> = there
         .iter()
         .filter_map(|path| path.strip_suffix(".dist-info/METADATA"))
-        .filter_map(|path| path.rsplit('/').next()?.split_once('-'))
+        // Not what a package carries inside of itself.
+        .filter_map(|path| path.rsplit_once("/site-packages/")?.1.split_once('-'))
+        .filter(|(name, _)| !name.contains('/'))
         .map(|(name, version)| (normal(name), version.to_owned()))
         .collect();
     assert!(
