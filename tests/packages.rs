@@ -85,6 +85,11 @@ fn main() {
             no_path_in_the_program,
         ),
         trial(
+            "copying_plaso_through_a_link_leaves_the_original_as_it_is",
+            &[],
+            copy_leaves_the_original,
+        ),
+        trial(
             "a_downgrade_is_refused_in_words",
             &[built()],
             downgrade_is_refused,

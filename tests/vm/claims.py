@@ -2,7 +2,7 @@
 """Claims about the agent on a real machine: volumes that are plugged in and pulled, a real udevd, a real systemd.
 
     claims.py prepare           builds the machine, if it is not there yet
-    claims.py CLAIM             tests one of the claims below; ends with a traceback if it is not true
+    claims.py CLAIM PROGRAM     tests one of the claims below with this dfagent; ends with a traceback if it is not true
 
 Plaso is a stand-in that reads its evidence until it is told to finish: the machine is too slow for Plaso itself.
 """
@@ -50,10 +50,11 @@ def make_disk(path):
         subprocess.run(["mkfs.ext4", "-q", "-F", "-U", UUID, "-L", "root", "-d", folder, path], check=True)
 
 
-def make_payload(path):
-    """A disk with a stand-in for Plaso and what the tests look with."""
+def make_payload(path, program):
+    """A disk with the program under test and what it needs."""
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("test.toml", "left.py"):
+        subprocess.run(["strip", "--strip-debug", "-o", os.path.join(folder, "dfagent"), program], check=True)
+        for name in ("dfagent.toml", "dfagent.service", "left.py"):
             shutil.copy(os.path.join(vm.HERE, "guest", name), folder)
         os.makedirs(os.path.join(folder, "plaso", "bin"))
         shutil.copy(os.path.join(vm.HERE, "guest", "standin.py"), os.path.join(folder, "plaso"))
@@ -62,17 +63,17 @@ def make_payload(path):
                 file.write(text)
             os.chmod(file.name, 0o755)
         with open(path, "wb") as file:
-            file.truncate(8 << 20)
+            file.truncate(256 << 20)
         subprocess.run(["mkfs.ext4", "-q", "-F", "-d", folder, path], check=True)
 
 
 class Lab:
     """A machine with the program under test, and the disks that it is given."""
 
-    def __init__(self, machine):
+    def __init__(self, machine, program):
         self.machine = machine
         self.payload = os.path.join(machine.folder, "payload")
-        make_payload(self.payload)
+        make_payload(self.payload, program)
         self.disks = {}
 
     def install(self):
@@ -80,14 +81,13 @@ class Lab:
         self.machine.plug_plain(self.payload, 7, "payload")
         self.machine.wait("test -b /dev/disk/by-id/virtio-payload", 120)
         self.machine.run(
-            "mkdir -p /payload /opt/standin && mount -o ro /dev/disk/by-id/virtio-payload /payload"
-            " && cp -r /payload/plaso/. /opt/standin/ && mkdir -p /etc/dfagent/conf.d"
-            " && cp /payload/test.toml /etc/dfagent/conf.d/"
+            "mount -o ro /dev/disk/by-id/virtio-payload /payload && cp -r /payload/plaso /opt/"
+            " && cp /payload/dfagent.service /run/systemd/system/ && systemctl daemon-reload"
         )
 
     def start(self):
         """Starts the agent; the service manager waits until it is ready."""
-        self.machine.run("systemctl restart dfagent", 240)
+        self.machine.run("systemctl start dfagent", 240)
 
     def plug(self, slot, serial, attachment, model=ebs.EBS):
         """Plugs in a fresh disk, or the one with this serial number again."""
@@ -114,7 +114,7 @@ class Lab:
 
     def status(self):
         """What `dfagent status --json` says."""
-        done = self.machine.try_run("dfagent status --json")
+        done = self.machine.try_run("/payload/dfagent --config /payload/dfagent.toml status --json")
         assert done["out"], f"the agent gave no status: {done}"
         return json.loads(done["out"])
 
@@ -173,9 +173,9 @@ def node_of(lab, serial):
     return lab.machine.wait(f"lsblk -dnpo NAME,SERIAL | awk '$2 == \"{serial}\" {{ print $1; n = 1 }} END {{ exit !n }}'").strip()
 
 
-def plugged_volumes_are_taken_and_nothing_else_is_touched():
+def plugged_volumes_are_taken_and_nothing_else_is_touched(program):
     with vm.restore() as machine:
-        lab = Lab(machine)
+        lab = Lab(machine, program)
         lab.install()
         store = lab.plug(0, STORE, None, ebs.INSTANCE_STORE)
         store_node = node_of(lab, STORE)
@@ -201,9 +201,9 @@ def plugged_volumes_are_taken_and_nothing_else_is_touched():
             lab.pull(disk)
 
 
-def a_volume_pulled_while_it_is_read_is_interrupted_and_goes_on_when_it_is_back():
+def a_volume_pulled_while_it_is_read_is_interrupted_and_goes_on_when_it_is_back(program):
     with vm.restore() as machine:
-        lab = Lab(machine)
+        lab = Lab(machine, program)
         lab.install()
         lab.start()
         disk = lab.plug(0, FIRST, "/dev/sdf")
@@ -234,9 +234,9 @@ def a_volume_pulled_while_it_is_read_is_interrupted_and_goes_on_when_it_is_back(
         assert read == "", f"something counts as read: {read}"
 
 
-def a_volume_pulled_at_any_moment_before_that_is_interrupted_too():
+def a_volume_pulled_at_any_moment_before_that_is_interrupted_too(program):
     with vm.restore() as machine:
-        lab = Lab(machine)
+        lab = Lab(machine, program)
         lab.install()
         lab.start()
         seen = set()
@@ -262,10 +262,10 @@ def stage(lab):
     return progress["stage"] if progress else ""
 
 
-def a_volume_that_was_there_first_is_taken_and_the_service_manager_is_told():
+def a_volume_that_was_there_first_is_taken_and_the_service_manager_is_told(program):
     with vm.Machine(root="nvme", paused=True) as machine:
-        lab = Lab(machine)
-        ebs.rewrite(machine.process.pid, vm.ROOT_SERIAL, "/dev/xvda")
+        lab = Lab(machine, program)
+        ebs.rewrite(machine.process.pid, "vol0aaaaaaaaaaaaaaaa", "/dev/xvda")
         machine.qmp("cont")
         machine.connect()
         disk = lab.plug(0, FIRST, "sdf")
@@ -281,7 +281,7 @@ def a_volume_that_was_there_first_is_taken_and_the_service_manager_is_told():
         ready = lab.journal(f"MESSAGE_ID={READY}")
         assert len(ready) == 1 and ready[0]["_SYSTEMD_UNIT"] == "dfagent.service", ready
 
-        machine.run("touch /opt/standin/finish")
+        machine.run("touch /opt/plaso/finish")
         lab.wait_for(lambda jobs: state(jobs, FIRST_ID) == "done")
         lab.wait_until_nothing_is_left()
         lab.unchanged(disk)
@@ -309,8 +309,8 @@ CLAIMS = {
 def main():
     if sys.argv[1:] == ["prepare"]:
         vm.prepare()
-    elif len(sys.argv) == 2 and sys.argv[1] in CLAIMS:
-        CLAIMS[sys.argv[1]]()
+    elif len(sys.argv) == 3 and sys.argv[1] in CLAIMS:
+        CLAIMS[sys.argv[1]](sys.argv[2])
     else:
         sys.exit(f"{__doc__}\nThe claims: {', '.join(CLAIMS)}")
 

@@ -24,17 +24,11 @@ import ebs
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.path.join(os.path.dirname(os.path.dirname(HERE)), "target", "vm")
-TOP = os.path.dirname(os.path.dirname(HERE))
-# The image's disk, and what changed on it, with the memory, when the machine was running.
-ROOT, BOOTED = os.path.join(BUILD, "disk.raw"), os.path.join(BUILD, "booted.qcow2")
-# Units that cost seconds under emulation and that no test needs.
-MASKED = "cloud-init.service cloud-init-local.service cloud-config.service cloud-final.service chrony.service "
-MASKED += "systemd-networkd-wait-online.service apt-daily.timer systemd-resolved.service"
+ROOT, MEMORY = os.path.join(BUILD, "guest.ext4"), os.path.join(BUILD, "guest.memory")
 QEMU = "qemu-system-x86_64"
 # Ports for hot-plug.
 SLOTS = 8
 PR_SET_PDEATHSIG = 1
-ROOT_SERIAL = "vol0aaaaaaaaaaaaaaaa"
 
 _libc = ctypes.CDLL(None)
 
@@ -71,24 +65,23 @@ class Lines:
 
 
 class Machine:
-    """A machine on the image that ships. `root` is "virtio" (it can be restored), a path of a disk that such a machine
-    left, or "nvme" (the root is an NVMe disk, as on an instance). Changes are in a file of the machine's own."""
+    """A machine. `root` is "memory" (changes to the root are kept in memory; it can be restored) or "nvme" (the root is
+    an NVMe disk, as on an instance; its changes are thrown away at the end)."""
 
-    def __init__(self, root="virtio", restored=False, paused=False):
+    def __init__(self, root="memory", restored_from=None, paused=False):
         self.folder = tempfile.mkdtemp(prefix="dfagent-vm-")
         self.events = []
         words = [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-M", "q35,accel=tcg"]
-        words += ["-cpu", "qemu64", "-m", "1536", "-smp", "2"]
-        words += ["-kernel", os.path.join(BUILD, "vmlinuz"), "-initrd", os.path.join(BUILD, "initrd")]
-        words += self._root(root, restored)
+        words += ["-cpu", "qemu64", "-m", "1024", "-smp", "2", "-kernel", os.path.join(BUILD, "vmlinuz")]
+        words += self._root(root)
         for slot in range(SLOTS):
             words += ["-device", f"pcie-root-port,id=port{slot},bus=pcie.0,chassis={slot + 1},slot={slot + 1}"]
         words += ["-serial", f"file:{self.folder}/console", "-qmp", f"unix:{self.folder}/qmp,server=on,wait=off"]
         words += ["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=channel,name=channel"]
         words += ["-chardev", f"socket,id=channel,path={self.folder}/channel,server=on,wait=off"]
         words += ["-object", "rng-random,filename=/dev/urandom,id=random", "-device", "virtio-rng-pci,rng=random"]
-        if restored:
-            words += ["-loadvm", "booted"]
+        if restored_from:
+            words += ["-incoming", f"exec:cat {restored_from}"]
         if paused:
             words += ["-S"]
         with open(f"{self.folder}/errors", "wb") as errors:
@@ -104,22 +97,17 @@ class Machine:
         self.qmp("qmp_capabilities")
         self.channel = None
 
-    def _root(self, kind, restored):
-        with open(os.path.join(TOP, "packaging/image/files/usr/lib/dfagent-image/kernel-command-line"), encoding="utf-8") as file:
-            kernel = " ".join(line.partition("#")[0].strip() for line in file)
-        kernel += " systemd.show_status=0 mitigations=off nokaslr audit=0 apparmor=0 tsc=reliable cloud-init=disabled "
-        kernel += " ".join(f"systemd.mask={unit}" for unit in MASKED.split())
-        self.root = os.path.join(self.folder, "root.qcow2")
-        if restored:
-            shutil.copyfile(BOOTED, self.root)
-        elif kind in ("virtio", "nvme"):
-            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", ROOT, self.root], check=True)
-        else:
-            shutil.move(kind, self.root)
-        words = ["-append", kernel, "-drive", f"file={self.root},if=none,id=root,format=qcow2,cache=unsafe"]
+    @staticmethod
+    def _root(kind):
+        drive = f"file={ROOT},if=none,id=root,format=raw,cache=unsafe"
+        kernel = "rootfstype=ext4 rw console=ttyS0,115200 loglevel=4 quiet systemd.show_status=0 mitigations=off"
+        kernel += " nokaslr audit=0 apparmor=0 tsc=reliable"
         if kind == "nvme":
-            return [*words, "-device", f"nvme,drive=root,serial={ROOT_SERIAL}"]
-        return [*words, "-device", "virtio-blk-pci,drive=root,serial=root"]
+            words = ["-drive", drive + ",snapshot=on", "-device", "nvme,drive=root,serial=vol0aaaaaaaaaaaaaaaa"]
+            return [*words, "-append", f"root=/dev/nvme0n1 {kernel}"]
+        words = ["-initrd", os.path.join(BUILD, "initrd"), "-drive", drive + ",readonly=on,file.locking=off"]
+        words += ["-device", "virtio-blk-pci,drive=root,serial=root"]
+        return [*words, "-append", f"root=/dev/vda {kernel}"]
 
     # --- QEMU's monitor
 
@@ -263,8 +251,10 @@ class Machine:
 
 def restore():
     """A running machine, from the memory of one that was booted."""
-    machine = Machine(restored=True)
-    if machine.qmp("query-status")["status"] == "paused":
+    machine = Machine(restored_from=MEMORY)
+    while (state := machine.qmp("query-status")["status"]) == "inmigrate":
+        time.sleep(0.02)
+    if state == "paused":
         machine.qmp("cont")
     machine.channel = Lines(f"{machine.folder}/channel")
     machine.channel.send({"wake": base64.b64encode(os.urandom(32)).decode(), "now": time.time()})
@@ -273,18 +263,19 @@ def restore():
 
 
 def _save():
-    """Boots a machine, waits until systemd is done, and keeps its memory and its disk."""
+    """Boots a machine, waits until systemd is done, and keeps its memory."""
     with Machine() as machine:
         machine.connect()
         machine.wait("systemctl is-system-running | grep -qE 'running|degraded'", 300)
         machine.run("sync; echo 3 >/proc/sys/vm/drop_caches; udevadm settle")
         machine.qmp("stop")
-        said = machine.qmp("human-monitor-command", **{"command-line": "savevm booted"})
-        if said:
-            raise RuntimeError(f"the machine's memory could not be kept: {said}")
-        machine.qmp("quit")
-        machine.process.wait(60)
-        shutil.move(machine.root, BOOTED)
+        machine.qmp("migrate-set-parameters", **{"max-bandwidth": 10**10})
+        machine.qmp("migrate", uri=f"exec:cat >{MEMORY}.new")
+        while (state := machine.qmp("query-migrate")["status"]) not in ("completed", "failed"):
+            time.sleep(0.05)
+        if state == "failed":
+            raise RuntimeError("the machine's memory could not be kept")
+        os.replace(f"{MEMORY}.new", MEMORY)
 
 
 def sha256(path):
@@ -308,17 +299,11 @@ def _made(name, parts):
         file.write(parts)
 
 
-# What the image is made of.
-SHIPPED = ["Cargo.toml", "Cargo.lock", "build.rs", "src", "packaging", "systemd", "debian", "docs", "tests/vm/build", "tests/vm/guest"]
-
-
 def prepare():
     """Builds and boots what is not there yet, or was made of something else."""
     os.makedirs(BUILD, exist_ok=True)
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *SHIPPED]
-    shipped = subprocess.run(listed, cwd=TOP, stdout=subprocess.PIPE, check=True, text=True).stdout.split()
-    inputs = [os.path.join(TOP, name) for name in shipped if os.path.exists(os.path.join(TOP, name))]
-    image = hashlib.sha256("".join(f"{name} {sha256(name)}\n" for name in inputs).encode()).hexdigest()
+    inputs = ["build", *(os.path.join("guest", name) for name in ("customize", "init", "channel.py"))]
+    image = "\n".join(sha256(os.path.join(HERE, name)) for name in inputs)
     if not _is_made_of("image", image):
         subprocess.run([os.path.join(HERE, "build"), BUILD], check=True)
         _made("image", image)
