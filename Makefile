@@ -41,10 +41,10 @@ timesketch: setup-timesketch ## Start a real Timesketch on loopback, until Ctrl-
 	@/usr/bin/python3 -B tests/timesketch/servers.py try --state out/timesketch \
 	    --opensearch-set indices.query.bool.max_clause_count=8192
 
-image: deb ## Bake a disk image of a forensic worker into out/image (as root; not tried on EC2 yet)
+image: deb ## Bake the image of the forensic worker into out/image (as root)
 	@packaging/image/bake out/image out/deb
 
-test-vm: setup-test ## Run all claims about a machine in QEMU with hot-plug and a real systemd
+test-vm: setup-test ## Boot the baked image in QEMU, and run all claims about it
 	@cargo test --locked --quiet --test vm
 
 reproducible: setup ## Build the packages twice, in different folders, and compare the bytes

@@ -1,5 +1,5 @@
 //! The agent on a real machine, in QEMU: volumes of EBS that are plugged in and pulled, a real udevd, a real
-//! systemd. tests/vm/claims.py has the claims; the machine is built once, into target/vm.
+//! systemd. tests/vm/claims/ has the claims; the machine is built once, into target/vm.
 //!
 //! Not here: Plaso, for which the emulated machine is too slow; a stand-in reads in its place.
 #![allow(
@@ -20,19 +20,14 @@ use libtest_mimic::Failed;
 
 use lab::{Need, trial};
 
-const CLAIMS: [&str; 4] = [
-    "plugged_volumes_are_taken_and_nothing_else_is_touched",
-    "a_volume_pulled_while_it_is_read_is_interrupted_and_goes_on_when_it_is_back",
-    "a_volume_pulled_at_any_moment_before_that_is_interrupted_too",
-    "a_volume_that_was_there_first_is_taken_and_the_service_manager_is_told",
-];
-
 /// What building the machine takes; the rest it says itself.
-const NEEDS: [Need; 4] = [
+const NEEDS: [Need; 6] = [
     Need::Root,
     Need::Program("qemu-system-x86_64"),
     Need::Program("mmdebstrap"),
-    Need::Program("cpio"),
+    Need::Program("sgdisk"),
+    Need::Program("qemu-img"),
+    Need::Plaso,
 ];
 
 fn main() {
@@ -47,8 +42,10 @@ fn main() {
         let what = "a machine in QEMU, which could not be built: see target/vm/prepare.log";
         needs.push(Need::Other(false, what));
     }
-    let trials = CLAIMS.map(|claim| trial(claim, &needs, || test(claim)));
-    lab::run(trials.into());
+    let list = lab::finish(&mut claims(&["list"])).out;
+    let trials = list.lines().map(str::to_owned);
+    let trials = trials.map(|claim| trial(claim.clone(), &needs, move || test(&claim)));
+    lab::run(trials.collect());
 }
 
 /// tests/vm/claims.py with arguments.
@@ -74,7 +71,7 @@ fn prepare() -> Result<(), String> {
 }
 
 fn test(claim: &str) -> Result<(), Failed> {
-    let done = lab::finish(&mut claims(&[claim, env!("CARGO_BIN_EXE_dfagent")]));
+    let done = lab::finish(&mut claims(&[claim]));
     match done.code {
         0 => Ok(()),
         code => Err(format!("exit code {code}\n{}{}", done.out, done.err).into()),

@@ -1,7 +1,8 @@
 """A Debian machine with systemd, udev and real hot-plug of NVMe disks, in QEMU without KVM.
 
 The machine is booted once and its memory kept, so that a test has it in a second. It is about ten times slower than
-this one: wait for what is to happen (`wait`), never for a time. Nothing leaves it: it has no network.
+this one: wait for what is to happen (`wait`), never for a time. Nothing leaves it: of its network, which stands for
+EC2's 169.254.169.0/24, it reaches what a test forwards to a server of its own.
 
 Disks are attached writable, as on EC2, so that a write shows in `writes` and in the image's hash instead of being
 prevented; give copies. Standard library only.
@@ -17,6 +18,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -24,11 +26,18 @@ import ebs
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.path.join(os.path.dirname(os.path.dirname(HERE)), "target", "vm")
-ROOT, MEMORY = os.path.join(BUILD, "guest.ext4"), os.path.join(BUILD, "guest.memory")
+TOP = os.path.dirname(os.path.dirname(HERE))
+# The image's disk, and what changed on it, with the memory, when the machine was running.
+ROOT, BOOTED = os.path.join(BUILD, "disk.raw"), os.path.join(BUILD, "booted.qcow2")
+COMMAND_LINE = "packaging/image/files/usr/lib/dfagent-image/kernel-command-line"
+# Units that cost seconds under emulation and that no test needs.
+MASKED = "cloud-init.service cloud-init-local.service cloud-config.service cloud-final.service chrony.service "
+MASKED += "systemd-networkd-wait-online.service apt-daily.timer systemd-resolved.service"
 QEMU = "qemu-system-x86_64"
-# Ports for hot-plug.
+# Ports for hot-plug; the one after them is the root's, where the root is NVMe.
 SLOTS = 8
 PR_SET_PDEATHSIG = 1
+ROOT_SERIAL = "vol0aaaaaaaaaaaaaaaa"
 
 _libc = ctypes.CDLL(None)
 
@@ -65,23 +74,26 @@ class Lines:
 
 
 class Machine:
-    """A machine. `root` is "memory" (changes to the root are kept in memory; it can be restored) or "nvme" (the root is
-    an NVMe disk, as on an instance; its changes are thrown away at the end)."""
+    """A machine on the image that ships. `root` is "virtio" (it can be restored), a path of a disk that such a machine
+    left, or "nvme" (the root is an NVMe disk in the last slot, as on an instance). Changes are in a file of the
+    machine's own. With `grub` the firmware and GRUB begin it, with the image's own words for the kernel, and not QEMU.
+    `forward` has ports of servers on this machine by the address that the guest has for them ("169.254.169.254:80")."""
 
-    def __init__(self, root="memory", restored_from=None, paused=False):
+    def __init__(self, root="virtio", restored=False, paused=False, grub=False, forward=None):
         self.folder = tempfile.mkdtemp(prefix="dfagent-vm-")
         self.events = []
         words = [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-M", "q35,accel=tcg"]
-        words += ["-cpu", "qemu64", "-m", "1024", "-smp", "2", "-kernel", os.path.join(BUILD, "vmlinuz")]
-        words += self._root(root)
-        for slot in range(SLOTS):
+        words += ["-cpu", "qemu64", "-m", "1536", "-smp", "2", *self._network(forward or {})]
+        words += [] if grub else self._kernel()
+        for slot in range(SLOTS + 1):
             words += ["-device", f"pcie-root-port,id=port{slot},bus=pcie.0,chassis={slot + 1},slot={slot + 1}"]
+        words += self._root(root, restored)
         words += ["-serial", f"file:{self.folder}/console", "-qmp", f"unix:{self.folder}/qmp,server=on,wait=off"]
         words += ["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=channel,name=channel"]
         words += ["-chardev", f"socket,id=channel,path={self.folder}/channel,server=on,wait=off"]
         words += ["-object", "rng-random,filename=/dev/urandom,id=random", "-device", "virtio-rng-pci,rng=random"]
-        if restored_from:
-            words += ["-incoming", f"exec:cat {restored_from}"]
+        if restored:
+            words += ["-loadvm", "booted"]
         if paused:
             words += ["-S"]
         with open(f"{self.folder}/errors", "wb") as errors:
@@ -98,16 +110,36 @@ class Machine:
         self.channel = None
 
     @staticmethod
-    def _root(kind):
-        drive = f"file={ROOT},if=none,id=root,format=raw,cache=unsafe"
-        kernel = "rootfstype=ext4 rw console=ttyS0,115200 loglevel=4 quiet systemd.show_status=0 mitigations=off"
-        kernel += " nokaslr audit=0 apparmor=0 tsc=reliable"
+    def _kernel():
+        """The image's kernel, with the image's words for it and some that save time."""
+        with open(os.path.join(TOP, COMMAND_LINE), encoding="utf-8") as file:
+            words = [line.partition("#")[0].strip() for line in file]
+        words += ["systemd.show_status=0 mitigations=off nokaslr audit=0 apparmor=0 tsc=reliable cloud-init=disabled"]
+        words += [f"systemd.mask={unit}" for unit in MASKED.split()]
+        files = [os.path.join(BUILD, name) for name in ("vmlinuz", "initrd")]
+        return ["-kernel", files[0], "-initrd", files[1], "-append", " ".join(words)]
+
+    def _root(self, kind, restored):
+        self.root = os.path.join(self.folder, "root.qcow2")
+        if restored:
+            shutil.copyfile(BOOTED, self.root)
+        elif kind in ("virtio", "nvme"):
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", ROOT, self.root], check=True)
+        else:
+            shutil.move(kind, self.root)
+        words = ["-drive", f"file={self.root},if=none,id=root,format=qcow2,cache=unsafe"]
         if kind == "nvme":
-            words = ["-drive", drive + ",snapshot=on", "-device", "nvme,drive=root,serial=vol0aaaaaaaaaaaaaaaa"]
-            return [*words, "-append", f"root=/dev/nvme0n1 {kernel}"]
-        words = ["-initrd", os.path.join(BUILD, "initrd"), "-drive", drive + ",readonly=on,file.locking=off"]
-        words += ["-device", "virtio-blk-pci,drive=root,serial=root"]
-        return [*words, "-append", f"root=/dev/vda {kernel}"]
+            return [*words, "-device", f"nvme,drive=root,serial={ROOT_SERIAL},bus=port{SLOTS},bootindex=1"]
+        return [*words, "-device", "virtio-blk-pci,drive=root,serial=root,bootindex=1"]
+
+    @staticmethod
+    def _network(forward):
+        """A wire to nobody, but for what is forwarded: each connection gets a process of its own."""
+        net = "user,id=net,restrict=on,ipv6=off,net=169.254.169.0/24,host=169.254.169.2,dns=169.254.169.3"
+        net += ",dhcpstart=169.254.169.15"
+        for address, port in forward.items():
+            net += f",guestfwd=tcp:{address}-cmd:{sys.executable} -B {HERE}/pipe.py {port}"
+        return ["-netdev", net, "-device", "virtio-net-pci,netdev=net,romfile="]
 
     # --- QEMU's monitor
 
@@ -175,9 +207,9 @@ class Machine:
         self.qmp("device_add", driver=driver, id=disk, bus=f"port{slot}", drive=f"n-{disk}", **device)
         return disk
 
-    def plug_plain(self, image, slot, serial):
-        """Attaches an image, read-only, as a disk of no cloud's; the guest has it below /dev/disk/by-id/virtio-*."""
-        return self._plug(image, slot, "virtio-blk-pci", read_only=True, serial=serial)
+    def plug_plain(self, image, slot, serial, read_only=True):
+        """Attaches an image as a disk of no cloud's; the guest has it below /dev/disk/by-id/virtio-*."""
+        return self._plug(image, slot, "virtio-blk-pci", read_only=read_only, serial=serial)
 
     def plug(self, image, slot, serial, attachment, model=ebs.EBS):
         """Attaches an image as an EBS volume (serial number "vol" and 17 digits), or as an instance store."""
@@ -225,6 +257,11 @@ class Machine:
                 texts.append(file.read()[-2000:])
         return "\n".join(texts)
 
+    def power_cut(self):
+        """Ends the machine as if somebody pulled its plug; disks keep what had reached them."""
+        self.process.kill()
+        self.process.wait()
+
     def close(self):
         """Ends the machine at once."""
         with contextlib.suppress(Exception):
@@ -249,12 +286,10 @@ class Machine:
             self.close()
 
 
-def restore():
+def restore(forward=None):
     """A running machine, from the memory of one that was booted."""
-    machine = Machine(restored_from=MEMORY)
-    while (state := machine.qmp("query-status")["status"]) == "inmigrate":
-        time.sleep(0.02)
-    if state == "paused":
+    machine = Machine(restored=True, forward=forward)
+    if machine.qmp("query-status")["status"] == "paused":
         machine.qmp("cont")
     machine.channel = Lines(f"{machine.folder}/channel")
     machine.channel.send({"wake": base64.b64encode(os.urandom(32)).decode(), "now": time.time()})
@@ -263,19 +298,18 @@ def restore():
 
 
 def _save():
-    """Boots a machine, waits until systemd is done, and keeps its memory."""
+    """Boots a machine, waits until systemd is done, and keeps its memory and its disk."""
     with Machine() as machine:
         machine.connect()
         machine.wait("systemctl is-system-running | grep -qE 'running|degraded'", 300)
         machine.run("sync; echo 3 >/proc/sys/vm/drop_caches; udevadm settle")
         machine.qmp("stop")
-        machine.qmp("migrate-set-parameters", **{"max-bandwidth": 10**10})
-        machine.qmp("migrate", uri=f"exec:cat >{MEMORY}.new")
-        while (state := machine.qmp("query-migrate")["status"]) not in ("completed", "failed"):
-            time.sleep(0.05)
-        if state == "failed":
-            raise RuntimeError("the machine's memory could not be kept")
-        os.replace(f"{MEMORY}.new", MEMORY)
+        said = machine.qmp("human-monitor-command", **{"command-line": "savevm booted"})
+        if said:
+            raise RuntimeError(f"the machine's memory could not be kept: {said}")
+        machine.qmp("quit")
+        machine.process.wait(60)
+        shutil.move(machine.root, BOOTED)
 
 
 def sha256(path):
@@ -299,11 +333,17 @@ def _made(name, parts):
         file.write(parts)
 
 
+# What the image is made of.
+SHIPPED = ["Cargo.toml", "Cargo.lock", "build.rs", "src", "packaging", "systemd", "debian", "docs", "tests/vm/build", "tests/vm/guest"]
+
+
 def prepare():
     """Builds and boots what is not there yet, or was made of something else."""
     os.makedirs(BUILD, exist_ok=True)
-    inputs = ["build", *(os.path.join("guest", name) for name in ("customize", "init", "channel.py"))]
-    image = "\n".join(sha256(os.path.join(HERE, name)) for name in inputs)
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *SHIPPED]
+    shipped = subprocess.run(listed, cwd=TOP, stdout=subprocess.PIPE, check=True, text=True).stdout.split()
+    inputs = [os.path.join(TOP, name) for name in shipped if os.path.exists(os.path.join(TOP, name))]
+    image = hashlib.sha256("".join(f"{name} {sha256(name)}\n" for name in inputs).encode()).hexdigest()
     if not _is_made_of("image", image):
         subprocess.run([os.path.join(HERE, "build"), BUILD], check=True)
         _made("image", image)

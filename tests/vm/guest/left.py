@@ -3,9 +3,9 @@
 import glob
 import json
 import os
+import pwd
 
-# The account of the cage where there is none by name.
-CAGE_USER = 60906
+CAGE_USER = pwd.getpwnam("dfagent-cage").pw_uid
 
 
 def read(path):
@@ -19,6 +19,9 @@ def read(path):
 
 def main():
     cages, mounts = set(), set()
+    # The root is mounted in many places for units that may not write to it.
+    root = os.stat("/").st_dev
+    root = f" {os.major(root)}:{os.minor(root)} "
     for process in glob.glob("/proc/[0-9]*"):
         words = read(f"{process}/cmdline").replace("\0", " ").strip()
         status = read(f"{process}/status")
@@ -26,7 +29,7 @@ def main():
         if "bwrap" in words or "inside launch" in words or user == str(CAGE_USER):
             cages.add(f"{os.path.basename(process)}: {words or status.split()[1]}")
         for line in read(f"{process}/mountinfo").splitlines():
-            if "/dev/loop" in line or "/dev/nvme" in line.partition(" - ")[2] and " / / " not in line:
+            if "/dev/loop" in line or "/dev/nvme" in line.partition(" - ")[2] and root not in line:
                 mounts.add(line)
     loops = [f"{name}: {read(name).strip()}" for name in glob.glob("/sys/block/loop*/loop/backing_file")]
     print(json.dumps({"cages": sorted(cages), "mounts": sorted(mounts), "loops": loops}))
