@@ -334,7 +334,7 @@ def _made(name, parts):
 
 
 # What the image is made of.
-SHIPPED = ["Cargo.toml", "Cargo.lock", "build.rs", "src", "packaging", "systemd", "debian", "docs", "tests/vm/build", "tests/vm/guest"]
+SHIPPED = ["Cargo.toml", "Cargo.lock", "build.rs", "src", "packaging", "systemd", "debian", "docs", "tests/vm/build", "tests/vm/guest/channel*"]
 
 
 def prepare():
@@ -342,8 +342,8 @@ def prepare():
     os.makedirs(BUILD, exist_ok=True)
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *SHIPPED]
     shipped = subprocess.run(listed, cwd=TOP, stdout=subprocess.PIPE, check=True, text=True).stdout.split()
-    inputs = [os.path.join(TOP, name) for name in shipped if os.path.exists(os.path.join(TOP, name))]
-    image = hashlib.sha256("".join(f"{name} {sha256(name)}\n" for name in inputs).encode()).hexdigest()
+    hashes = {name: sha256(path) for name in shipped if os.path.exists(path := os.path.join(TOP, name))}
+    image = hashlib.sha256("".join(f"{name} {hash}\n" for name, hash in hashes.items()).encode()).hexdigest()
     if not _is_made_of("image", image):
         subprocess.run([os.path.join(HERE, "build"), BUILD], check=True)
         _made("image", image)
