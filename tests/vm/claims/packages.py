@@ -97,7 +97,7 @@ def finish_job(lab, first):
     storage = re.search(r"^\w+ +storage.plaso$", first, re.M)[0]
     assert storage in lab.machine.run(f"cd {SLICES}/{TRIAGE} && sha256sum *"), "the first slice has another storage file"
     assert lab.machine.run(f"wc -l <{folder}/timeline.jsonl") == "6\n"
-    lab.machine.run(f"dfagent verify {folder}")
+    lab.machine.run(f"dfagent verify {folder}/manifest.json")
     lab.wait_until_nothing_is_left()
 
 
