@@ -163,10 +163,11 @@ def removed_and_purged_packages_leave_the_work_and_the_same_packages_go_on_with_
         assert machine.run("ls -A /var/lib/dfagent") == "jobs\n"
         assert first_slice(machine) == first
         # Besides the image's own, and the other package's.
-        named = "find / -xdev -name '*dfagent*' ! -path '/var/lib/dfagent*' ! -path '/var/log/*' ! -path '/opt/*' ! -name dfagent-plaso"
+        named = "find / -xdev -name '*dfagent*' ! -path '/var/lib/dfagent*' ! -path '/var/log/*' ! -path '/opt/*' ! -name 'dfagent-plaso*'"
         image = {"/usr/lib/udev/rules.d/02-dfagent-root.rules", "/usr/lib/dfagent-image", "/etc/grub.d/10_dfagent"}
         image.add("/etc/initramfs-tools/hooks/dfagent-root")
-        assert set(machine.run(named, 120).split()) == image
+        found = set(machine.run(named, 120).split())
+        assert found == image, f"left, or taken from the image: {found ^ image}"
         left = "while read -r path; do [ -d \"$path\" ] || [ ! -e \"$path\" ] || echo \"$path\"; done </run/brought"
         assert machine.run(left, 120) == ""
         assert machine.run("ls -d /run/*dfagent* /run/udev/rules.d/*dfagent* 2>/dev/null || true") == ""
