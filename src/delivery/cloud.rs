@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::outbox::Outbox;
+use super::volumes::Asking;
 use crate::config::ec2::Ec2Settings;
 use crate::ec2::cloud::{Cloud, SCHEMA};
 use crate::ec2::metadata::{Client, MetadataError};
@@ -53,6 +54,7 @@ struct Keeper {
     written: Option<Cloud>,
     /// When tags were asked for last.
     tagged: Option<Instant>,
+    asking: Asking,
     pause: Duration,
 }
 
@@ -71,6 +73,7 @@ impl Keeper {
             cloud: known.unwrap_or_else(fresh),
             written: None,
             tagged: None,
+            asking: Asking::new(),
             pause: EVERY,
         }
     }
@@ -88,8 +91,32 @@ impl Keeper {
                 self.pause = (self.pause * 2).min(MOST_PAUSE);
             }
         }
+        self.look_at_volumes(outbox).await;
+        self.write(outbox, say);
+        self.pause
+    }
+
+    /// What the agent sees is asked for once it is known where.
+    async fn look_at_volumes(&mut self, outbox: &Outbox) {
+        if self.cloud.instance.is_none() {
+            return;
+        }
+        // Where the agent's file is no good nothing is asked; the agent writes a new one when it is started.
+        let Ok(wanted) = outbox.wanted() else {
+            return;
+        };
+        let (client, settings) = (&mut self.client, &self.settings);
+        let trouble = self
+            .asking
+            .turn(client, settings, &wanted, &mut self.cloud)
+            .await;
+        self.cloud.trouble.extend(trouble);
+    }
+
+    /// Writes down what is known, if that is new.
+    fn write(&mut self, outbox: &Outbox, say: &impl Fn(&str)) {
         if self.written.as_ref() == Some(&self.cloud) {
-            return self.pause;
+            return;
         }
         let text = in_short(&self.cloud);
         tracing::info!("{text}");
@@ -101,7 +128,6 @@ impl Keeper {
                 tracing::error!(dfagent_error = error, "what EC2 says cannot be written");
             }
         }
-        self.pause
     }
 
     /// Announcements come first, because they are in a hurry. What is known stays when a question fails.

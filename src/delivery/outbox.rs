@@ -16,17 +16,19 @@ use super::account::Account;
 use super::order::{self, HandedSlice, Order};
 use super::receipt::{self, Receipt, Standing};
 use crate::durable::{self, FileError};
-use crate::ec2::cloud::{self, Cloud};
+use crate::ec2::cloud::{self, Cloud, Wanted};
 use crate::plaso::command::STORAGE;
 
 /// Sizes beyond which a file is not what it should be.
 const MOST: u64 = 4 * 1024 * 1024;
-const MOST_CLOUD: u64 = 256 * 1024;
+const MOST_CLOUD: u64 = 2 * 1024 * 1024;
+const MOST_WANTED: u64 = 64 * 1024;
 
 const ORDER: &str = "order.json";
 const SLICE: &str = "slice.json";
 const STANDING: &str = "delivery.standing";
 const CLOUD: &str = "cloud.json";
+const WANTED: &str = "volumes.json";
 
 /// The meeting place.
 #[derive(Clone, Debug)]
@@ -137,6 +139,20 @@ impl Outbox {
         self.open_to_delivery(&folder, 0o750)?;
         let path = folder.join(ORDER);
         durable::write_json(&path, order)?;
+        self.open_to_delivery(&path, 0o640)
+    }
+
+    /// Says which volumes EC2 is to be asked about.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep_wanted(&self, volumes: &[String]) -> Result<(), FileError> {
+        let path = self.outbox.join(WANTED);
+        let wanted = Wanted {
+            schema: cloud::WANTED.to_owned(),
+            volumes: volumes.to_vec(),
+        };
+        durable::write_json(&path, &wanted)?;
         self.open_to_delivery(&path, 0o640)
     }
 
@@ -295,6 +311,22 @@ impl Outbox {
             &self.receipts.join(format!("{}.json", receipt.job)),
             receipt,
         )
+    }
+
+    /// The volumes that EC2 is to be asked about; none where the agent wants to know of none.
+    ///
+    /// # Errors
+    /// It cannot be read, or is of another release.
+    pub fn wanted(&self) -> Result<Vec<String>, FileError> {
+        let path = self.outbox.join(WANTED);
+        let wanted: Option<Wanted> = durable::read_json(&path, MOST_WANTED)?;
+        match wanted {
+            Some(wanted) if wanted.schema != cloud::WANTED => Err(FileError::Refused {
+                path,
+                reason: "it is of another release",
+            }),
+            wanted => Ok(wanted.unwrap_or_default().volumes),
+        }
     }
 
     /// Keeps how delivery stands.

@@ -11,6 +11,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::name;
+use super::order::Order;
 use super::outbox::Outbox;
 use super::receipt::{Receipt, Standing};
 use super::sketch::Sketches;
@@ -59,6 +61,8 @@ pub struct Context {
     pub(super) delivery: DeliverySettings,
     pub(super) timesketch: TimesketchSettings,
     opensearch: OpensearchSettings,
+    /// Whether tags of EC2's name cases and sketches.
+    on_ec2: bool,
     credentials: Option<PathBuf>,
     pub(super) places: Semaphore,
     /// Differs between machines and starts.
@@ -97,6 +101,7 @@ impl Service {
             delivery,
             timesketch,
             opensearch,
+            ec2,
             ..
         } = self.settings;
         let patience = Duration::from_secs(delivery.patience_seconds);
@@ -111,6 +116,7 @@ impl Service {
             credentials: self.credentials,
             listener: self.listener,
             stop: self.stop,
+            on_ec2: ec2.is_used(),
             delivery,
             timesketch,
             opensearch,
@@ -135,6 +141,21 @@ impl Context {
     pub(super) fn count_limit(&self) -> Duration {
         let part = Duration::from_secs(self.delivery.patience_seconds) / 30;
         part.clamp(Duration::from_secs(3), Duration::from_secs(60))
+    }
+
+    /// The order with the case that a tag names, and the name of its sketch. A tag that names the sketch counts before
+    /// one that names the case, and the volume's before the instance's; what was configured is for volumes without.
+    pub(super) fn tagged(&self, mut order: Order) -> (Order, String) {
+        let said = self.on_ec2.then(|| self.outbox.cloud().ok().flatten());
+        let said = said.flatten().unwrap_or_default();
+        // A job of the agent's has the volume's name.
+        if let Some((case, _)) = said.case(&order.job) {
+            order.case = Some(case);
+        }
+        let named = said.sketch(&order.job).map(|(sketch, _)| sketch);
+        let sketch =
+            named.unwrap_or_else(|| name::sketch(&self.timesketch.sketch, order.case.as_deref()));
+        (order, sketch)
     }
 
     pub(super) fn tell(&self, receipt: &Receipt) -> Result<(), FileError> {
