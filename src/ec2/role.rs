@@ -67,7 +67,7 @@ impl Credentials {
     }
 
     /// Whether new ones need not be asked for yet.
-    pub(super) fn are_fresh(&self, now: Timestamp) -> bool {
+    pub(crate) fn are_fresh(&self, now: Timestamp) -> bool {
         self.until.duration_since(now) > MARGIN
     }
 

@@ -4,7 +4,6 @@
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -53,9 +52,8 @@ pub fn sign(
     credentials: &Credentials,
     at: Timestamp,
 ) -> Signed {
-    let time = at.to_zoned(TimeZone::UTC);
-    let date = time.strftime("%Y%m%dT%H%M%SZ").to_string();
-    let day = time.strftime("%Y%m%d").to_string();
+    let date = at.strftime("%Y%m%dT%H%M%SZ").to_string();
+    let day = at.strftime("%Y%m%d").to_string();
     let mut headers = request.headers.to_vec();
     headers.push(("x-amz-date", &date));
     if !credentials.token().is_empty() {

@@ -322,7 +322,7 @@ mod tests {
     fn facts_and_tags_of_a_volume_are_read_and_other_tags_are_left() {
         let set = "<volumeSet><item><volumeId>vol-0123456789abcdef0</volumeId><size>20</size>\
             <snapshotId>snap-1</snapshotId><encrypted>true</encrypted><tagSet>\
-            <item><key>dfagent:case</key><value>4711 &amp;&#10;&#x1b;[2J</value></item>\
+            <item><key>dfagent:case</key><value>4711 &amp;&#10;&#x202e;[2J</value></item>\
             <item><key>dfagent:source-volume</key><value>vol-0fedcba9876543210</value></item>\
             <item><key>Name</key><value>secret plans</value></item></tagSet></item></volumeSet>";
         let [volume] = &found(set).unwrap()[..] else {
@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(volume.snapshot.as_deref(), Some("snap-1"));
         assert_eq!((volume.gib, volume.encrypted), (Some(20), Some(true)));
         let case = volume.tags.case.as_ref().unwrap();
-        assert!(case.starts_with("4711 &") && !case.chars().any(char::is_control));
+        assert!(case.starts_with("4711 &") && !case.contains(['\n', '\u{202e}']));
         assert_eq!(volume.noted.len(), 1);
     }
 
@@ -356,7 +356,7 @@ mod tests {
     fn a_refusal_says_whose_right_is_missing_or_what_ec2_says() {
         let refused = |code| {
             let body = format!(
-                "<Response><Errors><Error><Code>{code}</Code><Message>m\u{7}</Message></Error></Errors></Response>"
+                "<Response><Errors><Error><Code>{code}</Code><Message>m&#10;</Message></Error></Errors></Response>"
             );
             refusal(&answer(403, &body)).to_string()
         };

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::course::{self, Seen, Step, TooSmall};
-use super::name;
 use super::order::{HandedSlice, Order};
 use super::patience::{Backoff, LONGEST, Patience};
 use super::receipt::{Link, Receipt, Stage};
