@@ -118,6 +118,13 @@ impl Keeper {
         if self.written.as_ref() == Some(&self.cloud) {
             return;
         }
+        let said = |trouble| {
+            let written = self.written.as_ref();
+            written.is_some_and(|written| written.trouble.contains(trouble))
+        };
+        for trouble in self.cloud.trouble.iter().filter(|one| !said(one)) {
+            tracing::warn!("{trouble}");
+        }
         let text = in_short(&self.cloud);
         tracing::info!("{text}");
         say(&text);
