@@ -143,19 +143,11 @@ impl Context {
         part.clamp(Duration::from_secs(3), Duration::from_secs(60))
     }
 
-    /// The order with the case that a tag names, and the name of its sketch. A tag that names the sketch counts before
-    /// one that names the case, and the volume's before the instance's; what was configured is for volumes without.
-    pub(super) fn tagged(&self, mut order: Order) -> (Order, String) {
+    /// The order with the case that a tag names, and the name of its sketch.
+    pub(super) fn tagged(&self, order: Order) -> (Order, String) {
         let said = self.on_ec2.then(|| self.outbox.cloud().ok().flatten());
         let said = said.flatten().unwrap_or_default();
-        // A job of the agent's has the volume's name.
-        if let Some((case, _)) = said.case(&order.job) {
-            order.case = Some(case);
-        }
-        let named = said.sketch(&order.job).map(|(sketch, _)| sketch);
-        let sketch =
-            named.unwrap_or_else(|| name::sketch(&self.timesketch.sketch, order.case.as_deref()));
-        (order, sketch)
+        name::tagged(&said, &self.timesketch.sketch, order)
     }
 
     pub(super) fn tell(&self, receipt: &Receipt) -> Result<(), FileError> {

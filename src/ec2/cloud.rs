@@ -229,6 +229,7 @@ impl Instance {
             account: of("accountId").unwrap_or_default(),
             document: text.to_owned(),
             signature: String::from_utf8_lossy(signature)
+                .trim()
                 .chars()
                 .filter(|c| c.is_ascii_graphic() || *c == '\n')
                 .collect(),

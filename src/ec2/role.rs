@@ -91,7 +91,7 @@ pub(super) fn name(listing: &[u8]) -> Option<String> {
     let name = text.lines().next()?.trim();
     let fits = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
     let good = (1..=MOST_NAME).contains(&name.len()) && name.chars().all(fits);
-    (good && name.trim_matches('.') != "").then(|| name.to_owned())
+    (good && !name.trim_matches('.').is_empty()).then(|| name.to_owned())
 }
 
 #[cfg(test)]
