@@ -484,10 +484,7 @@ fn after(outcome: Outcome, stopping: Option<Why>) -> (State, String) {
             let why = "the volume was detached while it was read".to_owned();
             (State::Interrupted { why: why.clone() }, why)
         }
-        // It goes on by itself when jobs are not held any more.
-        (Outcome::Stopped, Some(Why::Held)) => {
-            (State::Queued, "stopped, because jobs are held".to_owned())
-        }
+        (Outcome::Stopped, Some(Why::Held)) => (State::Queued, "held, so stopped".to_owned()),
         (Outcome::Stopped, _) => {
             let why = "the agent was stopped".to_owned();
             (State::Interrupted { why: why.clone() }, why)
