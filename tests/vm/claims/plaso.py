@@ -89,6 +89,6 @@ def the_installed_plaso_makes_a_timeline_of_a_volume_that_is_plugged_in():
         assert hashes[0] == hashes[1], hashes
         assert jobs[FIRST_ID]["result"]["documents"] == len(events), jobs
         assert hashlib.sha256(timeline.encode()).hexdigest() in json.dumps(manifest), "the manifest has the timeline's hash"
-        machine.run(f"dfagent verify {folder}", 120)
+        machine.run(f"dfagent verify {folder}/manifest.json", 120)
         lab.wait_until_nothing_is_left(30)
         lab.pull(disk)
