@@ -66,6 +66,8 @@ def the_installed_plaso_makes_a_timeline_of_a_volume_that_is_plugged_in():
         # Nothing is set but what is evidence: the packages' own program, environment and filters are under test.
         assert machine.run("dpkg-query -W -f '${Status}\\n' dfagent dfagent-plaso").split("\n")[:2] == ["install ok installed"] * 2
         machine.run(CONFIGURATION)
+        with open(os.path.join(vm.HERE, "guest", "left.py"), encoding="utf-8") as file:
+            machine.run(f"mkdir /payload; cat >/payload/left.py <<'.'\n{file.read()}\n.")
         lab.start()
         begun = time.monotonic()
         disk = lab.plug(0, FIRST, "/dev/sdf", make=make_small)
