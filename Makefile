@@ -1,7 +1,7 @@
 # One way to build, one command for the demonstration, one for all tests. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: deb image reproducible test-vm help setup setup-timesketch setup-test build demo timesketch test bench check clean
+.PHONY: deb image reproducible test-vm bench-vm help setup setup-timesketch setup-test build demo timesketch test bench check clean
 
 PLASO := target/plaso
 TIMESKETCH := target/timesketch
@@ -47,6 +47,10 @@ image: deb ## Bake the image of the forensic worker into out/image (as root)
 
 test-vm: setup-test ## Boot the baked image in QEMU, and run all claims about it
 	@cargo test --locked --quiet --test vm
+
+bench-vm: setup-test ## Measure the image in QEMU: attach to mounted, memory, start
+	@/usr/bin/python3 -B tests/vm/claims.py prepare
+	@/usr/bin/python3 -B tests/vm/figures.py
 
 reproducible: setup ## Build the packages twice, in different folders, and compare the bytes
 	@packaging/setup --packages

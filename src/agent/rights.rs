@@ -2,6 +2,7 @@
 //! delivery, which is no reader, may pass through it to the two folders of its own and see nothing else.
 
 use std::fs::{self, Permissions};
+use std::io;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
@@ -17,7 +18,10 @@ pub(super) fn make_directory(settings: &AgentSettings) -> Result<(), FileError> 
     durable::make_folder(jobs)?;
     // The inner one first: what may be passed through is closed below by then.
     limit(jobs, 0o750, settings)?;
-    limit(directory, 0o751, settings)
+    // Its group stays: to a StateDirectory= of another group than the unit's own systemd gives all that is in it, and
+    // takes outbox and receipts from delivery.
+    let limited = fs::set_permissions(directory, Permissions::from_mode(0o751));
+    limited.map_err(|source| refused(directory, source))
 }
 
 /// Limits the ledger and what SQLite and we keep beside it. A lock that everybody may take would let everybody keep
@@ -45,11 +49,15 @@ fn limit(path: &Path, mode: u32, settings: &AgentSettings) -> Result<(), FileErr
     let readers = access::group(&settings.readers).map(Gid::as_raw);
     let limited = chown(path, None, readers)
         .and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)));
-    limited.map_err(|source| FileError::System {
+    limited.map_err(|source| refused(path, source))
+}
+
+fn refused(path: &Path, source: io::Error) -> FileError {
+    FileError::System {
         operation: "limit who may look into",
         path: path.to_path_buf(),
         source,
-    })
+    }
 }
 
 #[cfg(test)]

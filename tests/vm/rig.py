@@ -53,7 +53,8 @@ def make_standin(folder):
     """A stand-in that reads until it is told to finish, and a configuration for it."""
     shutil.copy(os.path.join(vm.HERE, "guest", "test.toml"), folder)
     os.makedirs(os.path.join(folder, "plaso", "bin"))
-    shutil.copy(os.path.join(vm.HERE, "guest", "standin.py"), os.path.join(folder, "plaso"))
+    for name in ("standin.py", "slices.py"):
+        shutil.copy(os.path.join(vm.HERE, "guest", name), os.path.join(folder, "plaso"))
     for name, text in (("python", PLASO), ("log2timeline", "")):
         with open(os.path.join(folder, "plaso", "bin", name), "w", encoding="utf-8") as file:
             file.write(text)
@@ -88,6 +89,14 @@ class Lab:
             " && cp -r /payload/plaso/. /opt/standin/ && mkdir -p /etc/dfagent/conf.d"
             " && cp /payload/test.toml /etc/dfagent/conf.d/"
         )
+
+    def use_slices(self):
+        """From now on Plaso is the stand-in whose slices come to their end (guest/slices.py), when finish() says so."""
+        self.machine.run("sed -i s/standin.py/slices.py/ /opt/standin/bin/python")
+
+    def finish(self, slice=None):
+        """Lets the stand-in come to its end: in all slices, or in those of this name."""
+        self.machine.run(f"touch /opt/standin/finish{f'-{slice}' if slice else ''}")
 
     def start(self):
         """Starts the agent; the service manager waits until it is ready."""

@@ -1,5 +1,6 @@
 """Volumes that are plugged in and pulled."""
 
+import json
 import re
 import time
 
@@ -137,3 +138,46 @@ def a_volume_that_was_there_first_is_taken_and_the_service_manager_is_told():
         assert ended == ["success", "0", "0"], ended
         assert len(lab.journal(f"MESSAGE_ID={STOPPING}")) == 1
         lab.pull(disk)
+
+
+@claim
+def four_volumes_at_once_are_all_done_and_the_next_one_at_the_same_point_is_a_job_of_its_own():
+    with vm.restore() as machine:
+        lab = Lab(machine)
+        lab.install()
+        lab.use_slices()
+        lab.start()
+        serials = [f"vol0{digit * 16}" for digit in "1234"]
+        ids = [f"vol-{serial[3:]}" for serial in serials]
+        disks = [lab.plug(slot, serial, f"/dev/sd{'fghi'[slot]}") for slot, serial in enumerate(serials)]
+        # As many slices as there are cores, and the others say that they wait.
+        jobs = lab.wait_for(lambda jobs: set(jobs) == set(ids) and reading(jobs) == 2 and waiting(jobs) >= 1, 240)
+        assert {state(jobs, volume) for volume in ids} == {"running"}, jobs
+        assert all(jobs[volume]["attached"] for volume in ids), jobs
+        lab.finish()
+        lab.wait_for(lambda jobs: all(state(jobs, volume) == "done" for volume in ids), 240)
+        for volume, point in zip(ids, "fghi"):
+            manifest = json.loads(machine.run(f"cat /var/lib/dfagent/jobs/{volume}/manifest.json"))
+            assert manifest["job"] == volume and manifest["verdict"]["level"] == "complete", manifest
+            assert machine.run(f"wc -l </var/lib/dfagent/jobs/{volume}/timeline.jsonl") == "6\n"
+            assert lab.jobs()[volume]["job"]["volume"]["point"] == f"/dev/sd{point}"
+        lab.wait_until_nothing_is_left()
+
+        lab.pull(disks[0])
+        lab.wait_for(lambda jobs: not jobs[ids[0]]["attached"])
+        lab.plug(0, FIRST, "/dev/sdf")
+        jobs = lab.wait_for(lambda jobs: state(jobs, FIRST_ID) == "done", 240)
+        assert set(jobs) == {*ids, FIRST_ID} and state(jobs, ids[0]) == "done", jobs
+        assert jobs[FIRST_ID]["job"]["volume"]["point"] == jobs[ids[0]]["job"]["volume"]["point"] == "/dev/sdf"
+        assert jobs[ids[0]]["job"]["starts"] == 1, jobs[ids[0]]
+        lab.all_unchanged()
+
+
+def reading(jobs):
+    """Slices that are read, over all jobs."""
+    return sum(len((job["progress"] or {}).get("at_work", [])) for job in jobs.values())
+
+
+def waiting(jobs):
+    """Jobs that say that they wait for their turn."""
+    return sum((job["progress"] or {}).get("stage") == "waiting for its turn" for job in jobs.values())

@@ -5,7 +5,10 @@ import json
 import os
 import pwd
 
-CAGE_USER = pwd.getpwnam("dfagent-cage").pw_uid
+try:
+    CAGE_USER = pwd.getpwnam("dfagent-cage").pw_uid
+except KeyError:  # The package was purged.
+    CAGE_USER = None
 
 
 def read(path):

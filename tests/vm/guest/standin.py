@@ -12,12 +12,12 @@ import time
 CHUNK = 1 << 16
 
 
-def read_all(evidence):
-    """Reads the evidence from begin to end, again and again, from the disk itself."""
+def read_all(evidence, ends=("/plaso/finish",)):
+    """Reads the evidence from begin to end, again and again, from the disk itself, until there is one of these files."""
     with open(evidence, "rb", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         events = 0
-        while not os.path.exists("/plaso/finish"):
+        while not any(map(os.path.exists, ends)):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             file.seek(events * CHUNK % size)
             file.read(CHUNK)
@@ -40,4 +40,5 @@ def main():
     print("Processing completed.")
 
 
-main()
+if __name__ == "__main__":
+    main()
