@@ -137,9 +137,19 @@ impl Outbox {
             durable::sync_folder(&self.outbox)?;
         }
         self.open_to_delivery(&folder, 0o750)?;
-        let path = folder.join(ORDER);
-        durable::write_json(&path, order)?;
-        self.open_to_delivery(&path, 0o640)
+        self.keep_for_delivery(&folder.join(ORDER), order)
+    }
+
+    /// Under its name delivery can read it from the first moment.
+    fn keep_for_delivery(
+        &self,
+        path: &Path,
+        value: &impl serde::Serialize,
+    ) -> Result<(), FileError> {
+        let made = path.with_extension("made");
+        durable::write_json(&made, value)?;
+        self.open_to_delivery(&made, 0o640)?;
+        durable::rename(&made, path)
     }
 
     /// Says which volumes EC2 is to be asked about.
@@ -147,13 +157,11 @@ impl Outbox {
     /// # Errors
     /// It cannot be written.
     pub fn keep_wanted(&self, volumes: &[String]) -> Result<(), FileError> {
-        let path = self.outbox.join(WANTED);
         let wanted = Wanted {
             schema: cloud::WANTED.to_owned(),
             volumes: volumes.to_vec(),
         };
-        durable::write_json(&path, &wanted)?;
-        self.open_to_delivery(&path, 0o640)
+        self.keep_for_delivery(&self.outbox.join(WANTED), &wanted)
     }
 
     /// Hands a finished slice over; once more is fine.
