@@ -44,7 +44,7 @@ def main():
         lab = rig.Lab(machine)
         lab.install()
         machine.run(f"printf '{STAMP}' >/usr/local/sbin/stamp && chmod 755 /usr/local/sbin/stamp")
-        machine.run(f"echo '{RULE}' >/run/udev/rules.d/99-stamp.rules && udevadm control --reload", 60)
+        machine.run(f"mkdir -p /run/udev/rules.d && echo '{RULE}' >/run/udev/rules.d/99-stamp.rules && udevadm control --reload", 60)
         lab.start()
         machine.run("systemd-run --quiet --unit=events -p StandardOutput=append:/run/events udevadm monitor --kernel --subsystem-match=block")
         machine.wait("grep -q KERNEL /run/events")
