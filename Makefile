@@ -22,6 +22,7 @@ setup-test: ## Install what running and tests need
 	@packaging/plaso/install $(PLASO)
 	@tests/timesketch/install $(TIMESKETCH)
 	@OPENSEARCH_VERSION=3.8.0 OPENSEARCH_IF_JAVA=yes tests/timesketch/install $(TIMESKETCH)
+	@tests/ec2/install target/moto
 
 build: ## Build target/release/dfagent
 	@cargo build --release --locked --quiet
@@ -69,7 +70,7 @@ check: ## Formatting, lints, licences of dependencies, scripts
 	@cargo clippy --locked --all-targets --quiet -- --deny warnings
 	@cargo deny --log-level error check bans licenses sources
 	@shellcheck packaging/setup packaging/deb packaging/plaso/install packaging/plaso/copy debian/dfagent.p*inst debian/dfagent.postrm \
-	    packaging/etc/update-motd.d/60-dfagent packaging/usr/share/initramfs-tools/hooks/dfagent tests/timesketch/install tests/run tests/lab/udev.sh tests/vm/build tests/packages/life packaging/reproducible \
+	    packaging/etc/update-motd.d/60-dfagent packaging/usr/share/initramfs-tools/hooks/dfagent tests/timesketch/install tests/ec2/install tests/run tests/lab/udev.sh tests/vm/build tests/packages/life packaging/reproducible \
 	    packaging/image/bake packaging/image/provision .ci/run
 
 clean: ## Remove what was built and made, but not what was installed

@@ -10,6 +10,7 @@ use crate::cage::Ended;
 use crate::cage::run::CageFacts;
 use crate::census::report::{Counts, Identity, LinkNote, Unreadable};
 use crate::durable::{self, FileError};
+use crate::ec2::cloud::{Cloud, Instance, Tagged, Volume};
 use crate::evidence::fingerprint::Fingerprint;
 use crate::evidence::outcome::Unread;
 use crate::evidence::plan::Reading;
@@ -32,6 +33,8 @@ pub struct Manifest {
     pub job: String,
     /// The case it was given, if any.
     pub case: Option<String>,
+    /// What EC2 said about instance and volume by the end of the job; none where it said nothing.
+    pub cloud: Option<CloudRecord>,
     /// Version of this program.
     pub dfagent: String,
     /// When the job was started first, RFC 3339, UTC.
@@ -60,6 +63,37 @@ pub struct Manifest {
     pub slices: Vec<SliceRecord>,
     /// The timeline; none when no slice gave one.
     pub timeline: Option<TimelineRecord>,
+}
+
+/// What EC2 said, as delivery wrote it down. It is a claim, and no part of the proof; but who has AWS's certificate of
+/// the region can check the signature over the document.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloudRecord {
+    /// The instance that the job ran on.
+    pub instance: Option<Instance>,
+    /// The volume; none where EC2 was not asked, or did not know it.
+    pub volume: Option<Volume>,
+    /// Which tag the case is from; none: it is from none.
+    pub case_from: Option<Tagged>,
+}
+
+impl CloudRecord {
+    /// What is said about a volume, and its case if a tag names one. Nothing is taken as it stands.
+    #[must_use]
+    pub fn of(cloud: &Cloud, volume: &str) -> (Option<Self>, Option<String>) {
+        let (case, case_from) = cloud.case(volume).unzip();
+        let record = Self {
+            instance: cloud.instance.as_ref().and_then(|one| {
+                let (document, signature) = (&one.document, &one.signature);
+                Instance::of(document.as_bytes(), signature.as_bytes())
+            }),
+            volume: cloud.volume(volume).map(Volume::cleaned),
+            case_from,
+        };
+        let says = record.instance.is_some() || record.volume.is_some() || case.is_some();
+        (says.then_some(record), case)
+    }
 }
 
 /// Before and after.

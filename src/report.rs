@@ -1,6 +1,7 @@
 //! A job's result for people: `report.txt`, and what `process` prints. 80 columns, no colour.
 
-use crate::manifest::{FilesystemRecord, Manifest};
+use crate::ec2::cloud::Tagged;
+use crate::manifest::{CloudRecord, FilesystemRecord, Manifest};
 use crate::plaso::verdict::Reason;
 use crate::printable;
 
@@ -21,6 +22,9 @@ pub fn render(manifest: &Manifest) -> String {
     field(&mut out, "job", &manifest.job);
     if let Some(case) = &manifest.case {
         field(&mut out, "case", &printable::line(case, 200));
+    }
+    if let Some(cloud) = &manifest.cloud {
+        field(&mut out, "cloud", &cloud_line(cloud));
     }
     field(
         &mut out,
@@ -76,6 +80,26 @@ pub fn render(manifest: &Manifest) -> String {
 
 fn field(out: &mut String, name: &str, value: &str) {
     wrap(out, &format!("{name:<10} "), "           ", value);
+}
+
+fn cloud_line(cloud: &CloudRecord) -> String {
+    let mut parts = Vec::new();
+    if let Some(one) = &cloud.instance {
+        parts.push(format!(
+            "read on {} in {} of account {}",
+            one.id, one.zone, one.account
+        ));
+    }
+    if let Some(volume) = &cloud.volume {
+        let snapshot = volume.snapshot.as_deref();
+        let from = snapshot.map_or_else(String::new, |id| format!(" from {id}"));
+        parts.push(format!("{}{from}", volume.id));
+    }
+    parts.extend(cloud.case_from.map(|from| match from {
+        Tagged::Volume => "the case is a tag of the volume".to_owned(),
+        Tagged::Instance => "the case is a tag of the instance".to_owned(),
+    }));
+    printable::line(&parts.join("; "), 400)
 }
 
 fn filesystem_line(filesystem: &FilesystemRecord) -> String {

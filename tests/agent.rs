@@ -27,6 +27,8 @@ mod daemon;
 mod deliveries;
 #[path = "agent/disks.rs"]
 mod disks;
+#[path = "agent/ec2.rs"]
+mod ec2;
 mod lab;
 #[path = "agent/loops.rs"]
 mod loops;
@@ -64,6 +66,7 @@ fn main() {
     trials.extend(storage::trials(&one, &two));
     trials.extend(settings::trials(&one));
     trials.extend(deliveries::trials(&two));
+    trials.extend(ec2::trials(&two));
     trials.extend(crashes::trials(&two));
     lab::run(trials);
 }

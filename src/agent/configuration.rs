@@ -117,6 +117,11 @@ impl InForce {
         own.unwrap_or(&self.selections.plain)
     }
 
+    /// Begins no slice from now on, or begins them again.
+    pub(super) fn hold_slices(&self, held: bool) {
+        self.places.hold(held);
+    }
+
     pub(super) fn watched_folders(&self) -> Vec<PathBuf> {
         let mut folders = match &self.origin.only {
             Some(file) => vec![file.parent().unwrap_or(Path::new("/")).to_path_buf()],

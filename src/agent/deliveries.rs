@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::cloud;
+use super::cloud::Ec2;
 use super::receipts::{Meter, shortened};
 use super::sentence;
 use crate::config::Settings;
@@ -48,8 +48,8 @@ pub(super) struct Deliveries {
     /// What was counted; kept until the job is taken back, or a second delivery would be counted twice.
     pub(super) meters: BTreeMap<String, Meter>,
     server: Option<ServerStatus>,
-    /// That EC2 takes this instance away, in a sentence.
-    interruption: Option<String>,
+    /// What EC2 says.
+    pub(super) ec2: Ec2,
     /// What was said last about whether something can be delivered: none, nothing yet.
     said: Option<Option<String>>,
     /// When receipts are looked at, because something changed.
@@ -59,6 +59,11 @@ pub(super) struct Deliveries {
     pause: Duration,
     /// What cannot be done at the moment, in a sentence.
     pub(super) trouble: Option<String>,
+}
+
+/// Whether delivery has something to do for the agent: to deliver, or to ask EC2.
+fn is_needed(settings: &Settings) -> bool {
+    settings.delivery.to == Destination::Upload || settings.ec2.is_used()
 }
 
 impl Deliveries {
@@ -71,7 +76,7 @@ impl Deliveries {
             seen: BTreeMap::new(),
             meters: BTreeMap::new(),
             server: None,
-            interruption: None,
+            ec2: Ec2::default(),
             said: None,
             due: None,
             looked: None,
@@ -80,9 +85,9 @@ impl Deliveries {
         }
     }
 
-    /// Makes the meeting place where events are uploaded, and listens there.
+    /// Makes the meeting place where delivery has something to do, and listens there.
     pub(super) fn open(&mut self, settings: &Settings) -> Result<(), FileError> {
-        if settings.delivery.to == Destination::Upload {
+        if is_needed(settings) {
             self.outbox.make()?;
         }
         self.listen();
@@ -91,7 +96,7 @@ impl Deliveries {
 
     /// Whether it is made, where it has to be.
     pub(super) fn is_open(&self, settings: &Settings) -> bool {
-        settings.delivery.to == Destination::Local || self.outbox.receipts_folder().is_dir()
+        !is_needed(settings) || self.outbox.receipts_folder().is_dir()
     }
 
     /// Watches the folder of receipts, if there is one. Without the watch the reconcile finds them.
@@ -158,8 +163,8 @@ impl Deliveries {
     /// What a person has to do about deliveries.
     pub(super) fn tasks(&self) -> Vec<OperatorTask> {
         let mut tasks = Vec::new();
-        tasks.extend(self.interruption.as_ref().map(|why| OperatorTask {
-            why: why.clone(),
+        tasks.extend(self.ec2.hold().map(|why| OperatorTask {
+            why: why.to_owned(),
             command: "journalctl -u dfagent-delivery".to_owned(),
         }));
         if self.server.as_ref().is_some_and(|server| !server.running) {
@@ -218,23 +223,10 @@ impl Deliveries {
         self.server = Some(server);
     }
 
-    /// Looks at what EC2 announces, as far as delivery has written it down.
-    pub(super) fn look_at_cloud(&mut self, settings: &Settings) {
-        let used = settings.ec2.is_used();
-        let said = used.then(|| cloud::interruption(&self.outbox)).flatten();
-        if self.interruption != said {
-            match &said {
-                Some(why) => tracing::warn!("{why}"),
-                None => tracing::info!("EC2 does not take this instance away any more"),
-            }
-            self.interruption = said;
-        }
-    }
-
     /// Why no job is begun now, if none is.
     pub(super) fn hold(&self, settings: &Settings) -> Option<String> {
-        if self.interruption.is_some() {
-            return self.interruption.clone();
+        if let Some(why) = self.ec2.hold() {
+            return Some(why.to_owned());
         }
         let server = self.server.as_ref()?;
         let passable = server.running && server.ready == Some(true);

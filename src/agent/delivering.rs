@@ -48,11 +48,15 @@ impl Agent {
             self.deliveries.trouble = Some(sentence(&error));
         }
         self.deliveries.look_at_server(settings);
-        self.deliveries.look_at_cloud(settings);
+        let outbox = &self.deliveries.outbox;
+        self.deliveries.ec2.look(outbox, &settings.ec2);
+        self.in_force
+            .hold_slices(self.deliveries.ec2.hold().is_some());
         let now = self.now();
         let why = self.deliveries.hold(self.in_force.settings());
         let effects = self.dispatcher.hold(why, &now);
         self.carry_out(effects);
+        self.name_cases();
         let open = |state: &State| !matches!(state, State::Done { .. } | State::Cancelled);
         let jobs = self.dispatcher.jobs();
         let jobs: Vec<Job> = jobs

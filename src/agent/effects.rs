@@ -142,13 +142,23 @@ impl Agent {
                 .to_path_buf(),
             name: Some(id.clone()),
             mountpoint: job.mountpoint.clone(),
-            case: job.case.clone(),
+            case: self
+                .deliveries
+                .ec2
+                .case(&job.volume.id)
+                .or(job.case.clone()),
             priority: job.priority,
             selection,
             keep_begun_selection: true,
             outbox: self
                 .in_force
                 .uploads()
+                .then(|| self.deliveries.outbox.clone()),
+            cloud: self
+                .in_force
+                .settings()
+                .ec2
+                .is_used()
                 .then(|| self.deliveries.outbox.clone()),
         };
         let (stop, stopped) = watch::channel(false);
@@ -258,6 +268,7 @@ impl Agent {
             room,
             self.last_stuck.map(|last| last + AGAIN),
             self.deliveries.due,
+            self.deliveries.ec2.break_off_at(),
             self.stop_until,
             self.power_off_at(),
         ]

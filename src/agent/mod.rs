@@ -305,6 +305,7 @@ impl Agent {
         let effects = self.dispatcher.devices(&list, &now);
         self.watchdog.progress(Sign::Reconcile);
         self.carry_out(effects);
+        self.ask_ec2();
     }
 
     fn heard(&mut self, (id, progress): Told) {
@@ -342,6 +343,8 @@ impl Agent {
         };
         match result {
             Ok(Ok(done)) => {
+                let case = done.manifest.case.as_deref();
+                self.dispatcher.case_was(&id, case);
                 self.totals.jobs += 1;
                 let seconds = work.map(|work| work.tracker.progress(Instant::now()).seconds);
                 self.totals.job_seconds += seconds.unwrap_or_default();
@@ -434,6 +437,7 @@ impl Agent {
         self.retry_stuck();
         self.look_for_room();
         self.settle_deliveries();
+        self.break_off();
         let now = self.now();
         let effects = self.dispatcher.look(&now);
         self.carry_out(effects);

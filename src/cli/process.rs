@@ -79,6 +79,7 @@ async fn process(args: &ProcessArgs, settings: Settings, output: PathBuf) -> any
     let places = Places::new(settings.at_once());
     let engine = Engine::set_up(settings, places, &super::own_program()?).await?;
     let request = JobRequest {
+        cloud: None,
         source: args.source.clone(),
         output,
         name: None,

@@ -25,6 +25,17 @@ pub enum Use {
     No,
 }
 
+/// What follows when EC2 recommends to leave an instance that it may take away.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnRebalance {
+    /// Nothing: most of these instances live on for hours.
+    #[default]
+    GoOn,
+    /// No job and no slice is begun; what runs goes on.
+    Hold,
+}
+
 /// `[ec2]`
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
@@ -34,10 +45,14 @@ pub struct Ec2Settings {
     pub asks: Use,
     /// Its address.
     pub metadata: String,
+    /// EC2's own address; empty: that of the instance's region.
+    pub endpoint: String,
     /// Key of the tag that names the case.
     pub case_tag: String,
     /// Key of the tag that names the sketch.
     pub sketch_tag: String,
+    /// What a recommendation to leave the instance does.
+    pub on_rebalance: OnRebalance,
 }
 
 impl Default for Ec2Settings {
@@ -45,8 +60,10 @@ impl Default for Ec2Settings {
         Self {
             asks: Use::Auto,
             metadata: METADATA.into(),
+            endpoint: String::new(),
             case_tag: "dfagent:case".into(),
             sketch_tag: "dfagent:sketch".into(),
+            on_rebalance: OnRebalance::GoOn,
         }
     }
 }
@@ -85,6 +102,12 @@ pub(super) fn check(settings: &Ec2Settings) -> Result<(), ConfigError> {
         return Err(ConfigError::Value {
             key: "ec2.metadata",
             problem: format!("use {METADATA}, {METADATA_6}, or an address on loopback"),
+        });
+    }
+    if !settings.endpoint.is_empty() && !is_web_address(&settings.endpoint) {
+        return Err(ConfigError::Value {
+            key: "ec2.endpoint",
+            problem: "use an address that begins with https://, or leave it empty".into(),
         });
     }
     for (key, tag) in [

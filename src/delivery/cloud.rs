@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::outbox::Outbox;
+use super::volumes::Asking;
 use crate::config::ec2::Ec2Settings;
 use crate::ec2::cloud::{Cloud, SCHEMA};
 use crate::ec2::metadata::{Client, MetadataError};
@@ -53,6 +54,7 @@ struct Keeper {
     written: Option<Cloud>,
     /// When tags were asked for last.
     tagged: Option<Instant>,
+    asking: Asking,
     pause: Duration,
 }
 
@@ -71,6 +73,7 @@ impl Keeper {
             cloud: known.unwrap_or_else(fresh),
             written: None,
             tagged: None,
+            asking: Asking::new(),
             pause: EVERY,
         }
     }
@@ -88,8 +91,39 @@ impl Keeper {
                 self.pause = (self.pause * 2).min(MOST_PAUSE);
             }
         }
+        self.look_at_volumes(outbox).await;
+        self.write(outbox, say);
+        self.pause
+    }
+
+    /// What the agent sees is asked for once it is known where.
+    async fn look_at_volumes(&mut self, outbox: &Outbox) {
+        if self.cloud.instance.is_none() {
+            return;
+        }
+        // Where the agent's file is no good nothing is asked; the agent writes a new one when it is started.
+        let Ok(wanted) = outbox.wanted() else {
+            return;
+        };
+        let (client, settings) = (&mut self.client, &self.settings);
+        let trouble = self
+            .asking
+            .turn(client, settings, &wanted, &mut self.cloud)
+            .await;
+        self.cloud.trouble.extend(trouble);
+    }
+
+    /// Writes down what is known, if that is new.
+    fn write(&mut self, outbox: &Outbox, say: &impl Fn(&str)) {
         if self.written.as_ref() == Some(&self.cloud) {
-            return self.pause;
+            return;
+        }
+        let said = |trouble| {
+            let written = self.written.as_ref();
+            written.is_some_and(|written| written.trouble.contains(trouble))
+        };
+        for trouble in self.cloud.trouble.iter().filter(|one| !said(one)) {
+            tracing::warn!("{trouble}");
         }
         let text = in_short(&self.cloud);
         tracing::info!("{text}");
@@ -101,7 +135,6 @@ impl Keeper {
                 tracing::error!(dfagent_error = error, "what EC2 says cannot be written");
             }
         }
-        self.pause
     }
 
     /// Announcements come first, because they are in a hurry. What is known stays when a question fails.
@@ -145,6 +178,12 @@ mod tests {
 
     const DOCUMENT: &str = r#"{"instanceId":"i-1","region":"eu-central-1","availabilityZone":"eu-central-1a","accountId":"123456789012"}"#;
 
+    const ROLE: &str = r#"{"Code":"Success","AccessKeyId":"ASIAX","SecretAccessKey":"s","Token":"t","Expiration":"2099-01-01T00:00:00Z"}"#;
+
+    fn wanted(ids: &[&str]) -> Vec<String> {
+        ids.iter().map(|id| (*id).to_owned()).collect()
+    }
+
     type Answers = Arc<Mutex<BTreeMap<String, (u16, String)>>>;
 
     /// A metadata service: a token that may be used a number of times, and answers by path.
@@ -161,7 +200,14 @@ mod tests {
                 }
                 let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
                 let path = head.split(' ').nth(1).unwrap().to_owned();
-                let (status, body) = if head.starts_with("put /latest/api/token ") {
+                let (status, body) = if head.starts_with("post / ") {
+                    let length = head.split("content-length: ").nth(1).unwrap();
+                    let length = length.lines().next().unwrap().parse().unwrap();
+                    stream.read_exact(&mut vec![0; length]).await.unwrap();
+                    let mut answers = answers.lock().unwrap();
+                    answers.entry("asked".to_owned()).or_default().0 += 1;
+                    answers.get("/").cloned().unwrap_or((404, String::new()))
+                } else if head.starts_with("put /latest/api/token ") {
                     assert!(head.contains("x-aws-ec2-metadata-token-ttl-seconds: 21600"));
                     (token, left) = (token + 1, uses);
                     (200, format!("token-{token}"))
@@ -205,6 +251,10 @@ mod tests {
                 metadata: double(Arc::clone(&answers), uses).await,
                 ..Ec2Settings::default()
             };
+            let settings = Ec2Settings {
+                endpoint: settings.metadata.clone(),
+                ..settings
+            };
             let folder = tempfile::tempdir().unwrap();
             let outbox = Outbox::at(folder.path(), None);
             outbox.make().unwrap();
@@ -223,6 +273,21 @@ mod tests {
             let path = format!("/latest/{path}");
             let mut answers = self.answers.lock().unwrap();
             answers.insert(path, (status, body.to_owned()));
+        }
+
+        /// A role, and what EC2 answers.
+        fn ec2(&self, status: u16, body: &str) {
+            let roles = "meta-data/iam/security-credentials/";
+            self.set(roles, 200, "worker\n");
+            self.set(&format!("{roles}worker"), 200, ROLE);
+            let mut answers = self.answers.lock().unwrap();
+            answers.insert("/".to_owned(), (status, body.to_owned()));
+        }
+
+        /// How often EC2 was asked.
+        fn asked(&self) -> u16 {
+            let answers = self.answers.lock().unwrap();
+            answers.get("asked").map_or(0, |(count, _)| *count)
         }
 
         async fn turn(&mut self) -> (Cloud, Duration) {
@@ -339,6 +404,70 @@ mod tests {
             std::fs::create_dir(&receipts).unwrap();
             let (cloud, _) = case.turn().await;
             assert!(cloud.instance.is_some());
+        });
+    }
+
+    #[test]
+    fn ec2_is_asked_once_for_a_volume_and_after_a_refusal_not_at_every_turn() {
+        run(async {
+            let mut case = Case::new(100).await;
+            case.turn().await;
+            assert_eq!(case.asked(), 0, "about no volume");
+            case.outbox.keep_wanted(&wanted(&["vol-00000001"])).unwrap();
+            case.ec2(503, "<Response><Errors><Error><Code>RequestLimitExceeded</Code></Error></Errors></Response>");
+            for _ in 0..3 {
+                let (cloud, pause) = case.turn().await;
+                assert!(cloud.trouble[0].contains("RequestLimitExceeded"));
+                assert_eq!(
+                    (case.asked(), pause),
+                    (1, EVERY),
+                    "notices are asked for on time"
+                );
+            }
+            // A new volume is reason enough to ask again, and about all.
+            case.outbox
+                .keep_wanted(&wanted(&["vol-00000001", "vol-00000002", "../x"]))
+                .unwrap();
+            case.ec2(
+                200,
+                "<DescribeVolumesResponse><volumeSet><item><volumeId>vol-00000001</volumeId></item>\
+                 <item><volumeId>vol-00000002</volumeId></item><item><volumeId>vol-00000003</volumeId></item>\
+                 </volumeSet></DescribeVolumesResponse>",
+            );
+            for _ in 0..3 {
+                let (cloud, _) = case.turn().await;
+                assert_eq!((cloud.volumes.len(), cloud.trouble.len()), (2, 0));
+                assert_eq!(case.asked(), 2);
+            }
+            case.outbox.keep_wanted(&wanted(&["vol-00000002"])).unwrap();
+            let (cloud, _) = case.turn().await;
+            assert_eq!(cloud.volumes.len(), 1, "what is gone is forgotten");
+        });
+    }
+
+    #[test]
+    fn a_volume_that_ec2_does_not_show_and_a_machine_without_a_role_are_sentences() {
+        run(async {
+            let mut case = Case::new(100).await;
+            case.outbox.keep_wanted(&wanted(&["vol-00000001"])).unwrap();
+            let (cloud, _) = case.turn().await;
+            assert!(
+                cloud.trouble[0].contains("has no role"),
+                "{:?}",
+                cloud.trouble
+            );
+            let mut case = Case::new(100).await;
+            case.outbox.keep_wanted(&wanted(&["vol-00000001"])).unwrap();
+            case.ec2(
+                200,
+                "<DescribeVolumesResponse><volumeSet/></DescribeVolumesResponse>",
+            );
+            let (cloud, _) = case.turn().await;
+            assert!(
+                cloud.trouble[0].contains("find vol-00000001"),
+                "{:?}",
+                cloud.trouble
+            );
         });
     }
 }

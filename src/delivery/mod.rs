@@ -20,3 +20,4 @@ pub mod sketch;
 pub mod standing;
 pub mod state;
 pub mod steps;
+mod volumes;

@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::order::{HandedSlice, Order};
 use crate::durable;
+use crate::ec2::cloud::Cloud;
 use crate::printable;
 
 /// Timesketch's limit on names, in characters.
@@ -94,9 +95,23 @@ pub fn sketch(template: &str, case: Option<&str>) -> String {
     }
 }
 
+/// The order with the case that a tag names, and the name of its sketch. A tag that names the sketch counts before one
+/// that names the case, and the volume's before the instance's; what was configured is for volumes without.
+#[must_use]
+pub fn tagged(cloud: &Cloud, template: &str, mut order: Order) -> (Order, String) {
+    // A job of the agent's has the volume's name.
+    if let Some((case, _)) = cloud.case(&order.job) {
+        order.case = Some(case);
+    }
+    let named = cloud.sketch(&order.job).map(|(name, _)| name);
+    let name = named.unwrap_or_else(|| sketch(template, order.case.as_deref()));
+    (order, name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ec2::cloud::Tags;
 
     #[test]
     fn names_are_short_printable_and_in_order() {
@@ -137,6 +152,33 @@ mod tests {
         };
         assert_eq!(label("1"), label("1"));
         assert_ne!(label("1"), label("2"));
+    }
+
+    #[test]
+    fn tags_name_case_and_sketch_before_what_was_configured() {
+        let order = || Order {
+            job: "vol-1".to_owned(),
+            case: Some("configured".to_owned()),
+            ..Order::default()
+        };
+        let named = |case: Option<&str>, name: Option<&str>| {
+            let tags = Tags {
+                case: case.map(str::to_owned),
+                sketch: name.map(str::to_owned),
+            };
+            let cloud = Cloud {
+                tags,
+                ..Cloud::default()
+            };
+            let (order, sketch) = tagged(&cloud, "IR {case}", order());
+            (order.case.unwrap_or_default(), sketch)
+        };
+        let both = |case: &str, sketch: &str| (case.to_owned(), sketch.to_owned());
+        assert_eq!(named(None, None), both("configured", "IR configured"));
+        assert_eq!(named(Some("4711"), None), both("4711", "IR 4711"));
+        assert_eq!(named(Some("4711"), Some("own")), both("4711", "own"));
+        let (case, cleaned) = named(None, Some("a\nb"));
+        assert!(case == "configured" && !cleaned.contains('\n'));
     }
 
     #[test]

@@ -16,17 +16,19 @@ use super::account::Account;
 use super::order::{self, HandedSlice, Order};
 use super::receipt::{self, Receipt, Standing};
 use crate::durable::{self, FileError};
-use crate::ec2::cloud::{self, Cloud};
+use crate::ec2::cloud::{self, Cloud, Wanted};
 use crate::plaso::command::STORAGE;
 
 /// Sizes beyond which a file is not what it should be.
 const MOST: u64 = 4 * 1024 * 1024;
-const MOST_CLOUD: u64 = 256 * 1024;
+const MOST_CLOUD: u64 = 2 * 1024 * 1024;
+const MOST_WANTED: u64 = 64 * 1024;
 
 const ORDER: &str = "order.json";
 const SLICE: &str = "slice.json";
 const STANDING: &str = "delivery.standing";
 const CLOUD: &str = "cloud.json";
+const WANTED: &str = "volumes.json";
 
 /// The meeting place.
 #[derive(Clone, Debug)]
@@ -135,9 +137,31 @@ impl Outbox {
             durable::sync_folder(&self.outbox)?;
         }
         self.open_to_delivery(&folder, 0o750)?;
-        let path = folder.join(ORDER);
-        durable::write_json(&path, order)?;
-        self.open_to_delivery(&path, 0o640)
+        self.keep_for_delivery(&folder.join(ORDER), order)
+    }
+
+    /// Under its name delivery can read it from the first moment.
+    fn keep_for_delivery(
+        &self,
+        path: &Path,
+        value: &impl serde::Serialize,
+    ) -> Result<(), FileError> {
+        let made = path.with_extension("made");
+        durable::write_json(&made, value)?;
+        self.open_to_delivery(&made, 0o640)?;
+        durable::rename(&made, path)
+    }
+
+    /// Says which volumes EC2 is to be asked about.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep_wanted(&self, volumes: &[String]) -> Result<(), FileError> {
+        let wanted = Wanted {
+            schema: cloud::WANTED.to_owned(),
+            volumes: volumes.to_vec(),
+        };
+        self.keep_for_delivery(&self.outbox.join(WANTED), &wanted)
     }
 
     /// Hands a finished slice over; once more is fine.
@@ -295,6 +319,22 @@ impl Outbox {
             &self.receipts.join(format!("{}.json", receipt.job)),
             receipt,
         )
+    }
+
+    /// The volumes that EC2 is to be asked about; none where the agent wants to know of none.
+    ///
+    /// # Errors
+    /// It cannot be read, or is of another release.
+    pub fn wanted(&self) -> Result<Vec<String>, FileError> {
+        let path = self.outbox.join(WANTED);
+        let wanted: Option<Wanted> = durable::read_json(&path, MOST_WANTED)?;
+        match wanted {
+            Some(wanted) if wanted.schema != cloud::WANTED => Err(FileError::Refused {
+                path,
+                reason: "it is of another release",
+            }),
+            wanted => Ok(wanted.unwrap_or_default().volumes),
+        }
     }
 
     /// Keeps how delivery stands.

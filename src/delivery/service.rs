@@ -11,6 +11,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::name;
+use super::order::Order;
 use super::outbox::Outbox;
 use super::receipt::{Receipt, Standing};
 use super::sketch::Sketches;
@@ -59,6 +61,8 @@ pub struct Context {
     pub(super) delivery: DeliverySettings,
     pub(super) timesketch: TimesketchSettings,
     opensearch: OpensearchSettings,
+    /// Whether tags of EC2's name cases and sketches.
+    on_ec2: bool,
     credentials: Option<PathBuf>,
     pub(super) places: Semaphore,
     /// Differs between machines and starts.
@@ -97,6 +101,7 @@ impl Service {
             delivery,
             timesketch,
             opensearch,
+            ec2,
             ..
         } = self.settings;
         let patience = Duration::from_secs(delivery.patience_seconds);
@@ -111,6 +116,7 @@ impl Service {
             credentials: self.credentials,
             listener: self.listener,
             stop: self.stop,
+            on_ec2: ec2.is_used(),
             delivery,
             timesketch,
             opensearch,
@@ -135,6 +141,13 @@ impl Context {
     pub(super) fn count_limit(&self) -> Duration {
         let part = Duration::from_secs(self.delivery.patience_seconds) / 30;
         part.clamp(Duration::from_secs(3), Duration::from_secs(60))
+    }
+
+    /// The order with the case that a tag names, and the name of its sketch.
+    pub(super) fn tagged(&self, order: Order) -> (Order, String) {
+        let said = self.on_ec2.then(|| self.outbox.cloud().ok().flatten());
+        let said = said.flatten().unwrap_or_default();
+        name::tagged(&said, &self.timesketch.sketch, order)
     }
 
     pub(super) fn tell(&self, receipt: &Receipt) -> Result<(), FileError> {

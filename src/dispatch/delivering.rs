@@ -1,7 +1,7 @@
 //! Jobs whose events are on their way to the server, and holding jobs back while it would not take them.
 
 use super::job::State;
-use super::{Dispatcher, Effect, Now};
+use super::{Dispatcher, Effect, Now, Why};
 use crate::delivery::receipt::{Delivered, Link};
 use crate::plaso::verdict::Level;
 
@@ -75,6 +75,42 @@ impl Dispatcher {
         self.held = why;
         self.start_queued(now, &mut effects);
         effects
+    }
+
+    /// Stops in order what is at work while jobs are held; it goes on when they are not held any more.
+    pub fn break_off(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.held.is_some() {
+            for id in self.ids(|entry| entry.attempt.is_some()) {
+                self.stop_attempt(&id, Why::Held, &mut effects);
+            }
+        }
+        effects
+    }
+
+    /// Names the case of jobs at work, where it is known otherwise by now.
+    pub fn name_cases(&mut self, case: impl Fn(&str) -> Option<String>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for entry in self.entries.values_mut() {
+            if entry.attempt.is_some()
+                && let Some(case) = case(&entry.job.volume.id)
+                && entry.job.case.as_ref() != Some(&case)
+            {
+                entry.job.case = Some(case);
+                effects.push(Effect::Keep {
+                    job: Box::new(entry.job.clone()),
+                    what: "the case is named by a tag".to_owned(),
+                });
+            }
+        }
+        effects
+    }
+
+    /// The case of a job as it stands in its manifest; it is kept with the job's end.
+    pub fn case_was(&mut self, id: &str, case: Option<&str>) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.job.case = case.map(str::to_owned);
+        }
     }
 
     /// What a job that is queued waits for, in a sentence; none if nothing holds it back.

@@ -133,6 +133,7 @@ enum Why {
     Cancelled,
     Released,
     Shutdown,
+    Held,
     Gone,
 }
 
@@ -410,7 +411,7 @@ impl Dispatcher {
         } else if why != Why::Gone && !asked {
             effects.push(Effect::Stop { id });
         }
-        if !asked || why == Why::Cancelled {
+        if !asked || why == Why::Cancelled || attempt.stopping == Some(Why::Held) {
             attempt.stopping = Some(why);
         }
     }
@@ -483,6 +484,7 @@ fn after(outcome: Outcome, stopping: Option<Why>) -> (State, String) {
             let why = "the volume was detached while it was read".to_owned();
             (State::Interrupted { why: why.clone() }, why)
         }
+        (Outcome::Stopped, Some(Why::Held)) => (State::Queued, "held, so stopped".to_owned()),
         (Outcome::Stopped, _) => {
             let why = "the agent was stopped".to_owned();
             (State::Interrupted { why: why.clone() }, why)

@@ -248,6 +248,43 @@ fn a_cancelled_delivery_is_taken_back() {
 }
 
 #[test]
+fn a_job_that_is_broken_off_while_jobs_are_held_goes_on_when_they_are_not() {
+    let mut world = attached(&[0]);
+    world.step(&Step::BreakOff);
+    assert!(world.told_to_end.is_empty(), "nothing is held");
+    world.step(&Step::Hold(true));
+    world.step(&Step::BreakOff);
+    assert!(world.told_to_end.contains(&id(0)));
+    assert!(world.dispatcher.break_off().is_empty(), "it is told once");
+    world.ended(&id(0), 5);
+    assert_eq!(state(&world, 0), State::Queued);
+    world.step(&Step::Hold(false));
+    assert_eq!(state(&world, 0), State::Running);
+}
+
+#[test]
+fn a_job_that_is_being_broken_off_is_released_if_somebody_wants_it() {
+    let mut world = attached(&[0]);
+    world.step(&Step::Hold(true));
+    world.step(&Step::BreakOff);
+    world.act(&id(0), 3);
+    world.ended(&id(0), 5);
+    assert_eq!(state(&world, 0), State::Released);
+}
+
+#[test]
+fn a_tag_names_the_case_of_a_job_at_work_once() {
+    let mut world = attached(&[0, 1]);
+    let case = |volume: &str| (volume == id(0)).then(|| "4712".to_owned());
+    let effects = world.dispatcher.name_cases(case);
+    let [Effect::Keep { job, .. }] = &effects[..] else {
+        panic!("one is kept: {effects:?}")
+    };
+    assert_eq!((&job.id, job.case.as_deref()), (&id(0), Some("4712")));
+    assert!(world.dispatcher.name_cases(case).is_empty());
+}
+
+#[test]
 fn jobs_that_are_held_say_why_and_begin_when_they_are_not_held_any_more() {
     let mut world = attached(&[0]);
     world.step(&Step::Hold(true));

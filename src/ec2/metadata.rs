@@ -7,8 +7,10 @@ use std::time::Duration;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::cloud::{self, Instance, Notice, Tags};
+use super::role::{self, Credentials};
 use crate::config::ec2::{Ec2Settings, is_metadata_address};
 use crate::http::{Answer, Budget, Limits, Setup, Wire, WireError};
 
@@ -131,6 +133,22 @@ impl Client {
         };
         let notice = Notice::rebalance(&body);
         notice.map(Some).ok_or(garbage("a rebalance"))
+    }
+
+    /// The credentials of the instance's role; none where it has no role.
+    ///
+    /// # Errors
+    /// No answer, or none that is one.
+    pub async fn role(&mut self) -> Result<Option<Credentials>, MetadataError> {
+        const PATH: &str = "/latest/meta-data/iam/security-credentials/";
+        let garbage = || MetadataError::Garbage { what: "its role" };
+        let Some(listing) = self.get(PATH).await? else {
+            return Ok(None);
+        };
+        let name = role::name(&listing).ok_or_else(garbage)?;
+        let said = self.get(&format!("{PATH}{name}")).await?;
+        let said = Zeroizing::new(said.unwrap_or_default());
+        Credentials::of(&said).map(Some).ok_or_else(garbage)
     }
 
     /// What stands under a path; none if there is nothing.

@@ -7,12 +7,13 @@ use super::job::{fingerprint_of, sweep};
 use super::{Engine, EngineError, Progress, Talk, planning};
 use crate::clock::now;
 use crate::delivery::local;
+use crate::delivery::outbox::Outbox;
 use crate::durable;
 use crate::evidence::fingerprint;
 use crate::evidence::outcome::Weight;
 use crate::evidence::source::Source;
 use crate::job::{JobFolder, JobRecord, PlanRecord, Selection};
-use crate::manifest::{Custody, FilesystemRecord, Manifest, SCHEMA, SliceRecord};
+use crate::manifest::{CloudRecord, Custody, FilesystemRecord, Manifest, SCHEMA, SliceRecord};
 use crate::plaso::verdict::{Level, Verdict};
 use crate::printable::count;
 use crate::report;
@@ -21,6 +22,7 @@ use crate::report;
 pub(super) struct Done {
     pub(super) name: String,
     pub(super) record: JobRecord,
+    pub(super) cloud: Option<Outbox>,
     pub(super) plan: PlanRecord,
     pub(super) slices: Vec<SliceRecord>,
     pub(super) open: Vec<OpenFilesystem>,
@@ -36,6 +38,7 @@ pub(super) async fn finish(
     let Done {
         name,
         record,
+        cloud,
         plan,
         slices,
         open,
@@ -66,10 +69,13 @@ pub(super) async fn finish(
         return Err(EngineError::Gone);
     }
     let verdict = verdict(&plan.filesystems, &slices, &custody);
+    // As late as can be: EC2 is asked while the job is at work, and nothing waits for its answer.
+    let (cloud, tagged_case) = said_of(cloud.as_ref(), &name);
     let manifest = Manifest {
         schema: SCHEMA.to_owned(),
         job: name,
-        case: record.case,
+        case: tagged_case.or(record.case),
+        cloud,
         dfagent: env!("CARGO_PKG_VERSION").to_owned(),
         started: record.started,
         finished: now(),
@@ -94,6 +100,12 @@ pub(super) async fn finish(
     sweep(folder)?;
     folder.remove_mount_points();
     Ok(manifest)
+}
+
+/// What EC2 says about the volume of a job, which has the volume's name. A file that is no good says nothing.
+fn said_of(cloud: Option<&Outbox>, volume: &str) -> (Option<CloudRecord>, Option<String>) {
+    let said = cloud.and_then(|outbox| outbox.cloud().ok().flatten());
+    said.map_or((None, None), |said| CloudRecord::of(&said, volume))
 }
 
 /// For a folder source: its listing before and now.

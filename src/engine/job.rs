@@ -198,6 +198,7 @@ async fn steps(
     let done = finish::Done {
         name,
         record,
+        cloud: request.cloud.clone(),
         plan,
         slices,
         open,

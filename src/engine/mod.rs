@@ -65,6 +65,8 @@ pub struct JobRequest {
     pub keep_begun_selection: bool,
     /// Where finished slices are handed over to delivery; none: the events stay in the job's folder.
     pub outbox: Option<Outbox>,
+    /// Where delivery writes down what EC2 says; none: this is no instance of EC2's.
+    pub cloud: Option<Outbox>,
 }
 
 /// What happens, for whoever shows it.

@@ -46,6 +46,8 @@ struct Waiting {
 #[derive(Debug)]
 struct Queue {
     places: usize,
+    /// Whether nobody gets one for now.
+    held: bool,
     taken: usize,
     given: u64,
     tickets: u64,
@@ -61,7 +63,7 @@ impl Queue {
 
     /// The ticket that gets the next free place; none if there is no place or nobody may have it yet.
     fn next(&self, now: Instant) -> Option<u64> {
-        if self.taken >= self.places {
+        if self.held || self.taken >= self.places {
             return None;
         }
         let best = self.waiting.iter().min_by_key(|one| {
@@ -115,6 +117,7 @@ impl Places {
         Arc::new(Self {
             queue: Mutex::new(Queue {
                 places,
+                held: false,
                 taken: 0,
                 given: 0,
                 tickets: 0,
@@ -128,6 +131,12 @@ impl Places {
     /// Changes how many there are; work that has a place keeps it.
     pub fn resize(&self, places: usize) {
         self.queue().places = places;
+        self.changed.notify_waiters();
+    }
+
+    /// Gives nobody a place for now, or gives them again; work that has a place keeps it.
+    pub fn hold(&self, held: bool) {
+        self.queue().held = held;
         self.changed.notify_waiters();
     }
 
@@ -314,6 +323,22 @@ mod tests {
         };
         tokio::join!(all, release);
         assert_eq!(*order.lock().unwrap(), [2, 1, 0, 1, 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn places_that_are_held_are_given_to_nobody_until_they_are_let_go() {
+        let places = Places::new(2);
+        let one = places.join(0);
+        let first = one.place(Work::Triage).await;
+        places.hold(true);
+        assert!(now(one.place(Work::Triage)).await.is_none());
+        drop(first);
+        let let_go = async {
+            tokio::task::yield_now().await;
+            places.hold(false);
+        };
+        let (second, ()) = tokio::join!(one.place(Work::Planning), let_go);
+        drop(second);
     }
 
     #[tokio::test(start_paused = true)]

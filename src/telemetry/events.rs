@@ -172,6 +172,11 @@ pub enum Event {
         /// The file that is left out.
         file: String,
     },
+    /// EC2 announces that it takes the machine away, so nothing is begun.
+    InstanceEnds {
+        /// What is announced, and what follows.
+        why: String,
+    },
     /// The machine is switched off.
     PoweringOff,
 }
@@ -220,6 +225,7 @@ ids! {
     LedgerSetAside = "e603a323ee4c484494f7fe722f6f2ac8",
     LedgerRebuilt = "e90e87b6d1d8432a9b349f7278ab3d0f",
     SliceStalled = "563411ff2f7d47e2b160326736ab2efa",
+    InstanceEnds = "7a1a5993cb0341cf873f1a8403cc11d9",
     PoweringOff = "f6d42284dd5646de98a05b53c6d7cef4",
 }
 
@@ -251,6 +257,7 @@ impl Event {
             | Self::ConfigurationRefused { .. }
             | Self::DeliveryNotReady { .. }
             | Self::JobInterrupted { .. }
+            | Self::InstanceEnds { .. }
             | Self::JobWaiting { .. }
             | Self::LedgerSetAside { .. }
             | Self::LedgerRebuilt { .. }
@@ -311,6 +318,7 @@ impl Event {
             | Self::PoweringOff => Fields::default(),
             Self::ConfigurationRefused { why }
             | Self::DeliveryNotReady { why }
+            | Self::InstanceEnds { why }
             | Self::LedgerSetAside { why, .. } => Fields {
                 error: Some(why),
                 ..Fields::default()
@@ -409,6 +417,7 @@ impl fmt::Display for Event {
                     "{job}: Plaso hung in {slice} on {file}, which is left out"
                 )
             }
+            Self::InstanceEnds { why } => write!(out, "{why}"),
             Self::PoweringOff => write!(out, "nothing is left to do: switching the machine off"),
         }
     }

@@ -130,6 +130,9 @@ fn ledger_full(disk: &Disk) -> Result<(), Failed> {
     scene.loops.detach(0);
     let agent = scene.start();
     small.fill();
+    // One that is started there waits for room, too.
+    assert!(agent.stop().0.success());
+    let agent = scene.start();
     scene.loops.attach(0, &scene.at("disk.img"));
     let command = agent.wait("the trouble is told", |status| {
         let mut tasks = status.needs_operator.iter();

@@ -49,30 +49,35 @@ def make_disk(path):
         subprocess.run(["mkfs.ext4", "-q", "-F", "-U", UUID, "-L", "root", "-d", folder, path], check=True)
 
 
-def make_payload(path):
-    """A disk with a stand-in for Plaso and what the tests look with."""
+def make_standin(folder):
+    """A stand-in that reads until it is told to finish, and a configuration for it."""
+    shutil.copy(os.path.join(vm.HERE, "guest", "test.toml"), folder)
+    os.makedirs(os.path.join(folder, "plaso", "bin"))
+    for name in ("standin.py", "slices.py"):
+        shutil.copy(os.path.join(vm.HERE, "guest", name), os.path.join(folder, "plaso"))
+    for name, text in (("python", PLASO), ("log2timeline", "")):
+        with open(os.path.join(folder, "plaso", "bin", name), "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(file.name, 0o755)
+
+
+def make_payload(path, make_plaso=make_standin):
+    """A disk with what stands for Plaso and what the tests look with."""
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("test.toml", "left.py"):
-            shutil.copy(os.path.join(vm.HERE, "guest", name), folder)
-        os.makedirs(os.path.join(folder, "plaso", "bin"))
-        for name in ("standin.py", "slices.py"):
-            shutil.copy(os.path.join(vm.HERE, "guest", name), os.path.join(folder, "plaso"))
-        for name, text in (("python", PLASO), ("log2timeline", "")):
-            with open(os.path.join(folder, "plaso", "bin", name), "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(file.name, 0o755)
+        shutil.copy(os.path.join(vm.HERE, "guest", "left.py"), folder)
+        make_plaso(folder)
         with open(path, "wb") as file:
-            file.truncate(8 << 20)
+            file.truncate(16 << 20)
         subprocess.run(["mkfs.ext4", "-q", "-F", "-d", folder, path], check=True)
 
 
 class Lab:
     """A machine with the program under test, and the disks that it is given."""
 
-    def __init__(self, machine):
+    def __init__(self, machine, make_plaso=make_standin):
         self.machine = machine
         self.payload = os.path.join(machine.folder, "payload")
-        make_payload(self.payload)
+        make_payload(self.payload, make_plaso)
         self.disks = {}
 
     def install(self):

@@ -318,7 +318,7 @@ def sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_made_of(name, parts):
+def is_made_of(name, parts):
     """Whether what is cached under a name was made of these parts; if not, it is to be made now."""
     path = os.path.join(BUILD, f"{name}.made-of")
     with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
@@ -328,7 +328,8 @@ def _is_made_of(name, parts):
     return False
 
 
-def _made(name, parts):
+def made(name, parts):
+    """Keeps of what parts it was made."""
     with open(os.path.join(BUILD, f"{name}.made-of"), "w", encoding="utf-8") as file:
         file.write(parts)
 
@@ -344,11 +345,11 @@ def prepare():
     shipped = subprocess.run(listed, cwd=TOP, stdout=subprocess.PIPE, check=True, text=True).stdout.split()
     hashes = {name: sha256(path) for name in shipped if os.path.exists(path := os.path.join(TOP, name))}
     image = hashlib.sha256("".join(f"{name} {hash}\n" for name, hash in hashes.items()).encode()).hexdigest()
-    if not _is_made_of("image", image):
+    if not is_made_of("image", image):
         subprocess.run([os.path.join(HERE, "build"), BUILD], check=True)
-        _made("image", image)
+        made("image", image)
     version = subprocess.run([QEMU, "--version"], stdout=subprocess.PIPE, check=True, text=True).stdout
     memory = f"{image}\n{sha256(os.path.join(HERE, 'vm.py'))}\n{version}"
-    if not _is_made_of("memory", memory):
+    if not is_made_of("memory", memory):
         _save()
-        _made("memory", memory)
+        made("memory", memory)

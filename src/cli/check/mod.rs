@@ -1,5 +1,6 @@
 //! `dfagent check`: everything that a job needs, one line each, with what to do.
 
+mod ec2;
 mod server;
 mod worker;
 
@@ -65,6 +66,7 @@ pub(super) fn run(args: &CheckArgs, config: Option<&Path>) -> anyhow::Result<Exi
         lines.push(cage(&settings, &own_program).await);
         lines.extend(plaso(&settings).await);
         lines.extend(server::lines(&settings).await);
+        lines.extend(ec2::lines(&settings).await);
     });
     lines.extend(worker::lines(&settings));
     let worst = lines

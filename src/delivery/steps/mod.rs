@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::course::{self, Seen, Step, TooSmall};
-use super::name;
 use super::order::{HandedSlice, Order};
 use super::patience::{Backoff, LONGEST, Patience};
 use super::receipt::{Link, Receipt, Stage};
@@ -120,6 +119,7 @@ impl<'a> Delivering<'a> {
         let Some(order) = context.outbox.order(job)? else {
             return Ok(Done::Gone);
         };
+        let (order, sketch) = context.tagged(order);
         let handed = context.outbox.slices(job)?;
         self.state.take_order(&order, context.client.base());
         for one in &handed {
@@ -131,14 +131,14 @@ impl<'a> Delivering<'a> {
         let Some(slice) = next else {
             if order.closed.is_none() {
                 // The first slice finds its sketch there.
-                self.sketch(&order).await?;
+                self.sketch(&sketch).await?;
             }
             (self.state.waits, self.state.needs) = (None, None);
             self.keep()?;
             self.tell(&handed)?;
             return Ok(Done::Nothing);
         };
-        let done = self.work_on(&order, slice, &handed).await;
+        let done = self.work_on(&order, &sketch, slice, &handed).await;
         if done.is_ok() {
             self.state.needs = None;
             self.mark(slice);
@@ -155,12 +155,13 @@ impl<'a> Delivering<'a> {
     async fn work_on(
         &mut self,
         order: &Order,
+        sketch: &str,
         slice: &HandedSlice,
         handed: &[HandedSlice],
     ) -> Result<Done, StepError> {
         let context = self.context;
         let target = Target {
-            sketch: self.sketch(order).await?,
+            sketch: self.sketch(sketch).await?,
             order,
             slice,
             handed,
@@ -204,15 +205,14 @@ impl<'a> Delivering<'a> {
 
     /// The sketch that the job goes to. One that another agent removed, because several had made it at once, is
     /// looked for again.
-    async fn sketch(&mut self, order: &Order) -> Result<u64, StepError> {
+    async fn sketch(&mut self, name: &str) -> Result<u64, StepError> {
         if let Some(sketch) = &self.state.sketch {
             return Ok(sketch.id);
         }
         let context = self.context;
-        let name = name::sketch(&context.timesketch.sketch, order.case.as_deref());
         let found = context
             .sketches
-            .find(&context.client, &context.timesketch, &name)
+            .find(&context.client, &context.timesketch, name)
             .await?;
         let id = found.id;
         self.state.sketch = Some(found);

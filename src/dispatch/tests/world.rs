@@ -28,6 +28,8 @@ pub(super) enum Step {
     Delivered(usize, Level),
     /// Jobs are held back, or are not any more.
     Hold(bool),
+    /// What is at work is stopped, if jobs are held.
+    BreakOff,
     /// The agent is killed when it has carried out so many more effects.
     CrashAfter(usize),
     Progressed(usize),
@@ -50,6 +52,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (volume.clone(), 0..8_u8).prop_map(|(one, how)| Step::Ended(one, how)),
         4 => (volume.clone(), level).prop_map(|(one, level)| Step::Delivered(one, level)),
         1 => prop::bool::ANY.prop_map(Step::Hold),
+        1 => Just(Step::BreakOff),
         2 => (0..4_usize).prop_map(Step::CrashAfter),
         3 => volume.clone().prop_map(Step::Progressed),
         2 => volume.clone().prop_map(Step::Room),
@@ -358,6 +361,11 @@ impl World {
                 self.held = *held;
                 let why = held.then(|| "the server is away".to_owned());
                 let effects = self.dispatcher.hold(why, &now);
+                self.carry_out(effects);
+            }
+            Step::BreakOff => {
+                let effects = self.dispatcher.break_off();
+                assert!(self.held || effects.is_empty(), "stopped for nothing");
                 self.carry_out(effects);
             }
             Step::CrashAfter(effects) => self.fuse = Some(*effects),
