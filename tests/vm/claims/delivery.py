@@ -108,7 +108,7 @@ def delivered(machine, folder, documents):
     kept = json.loads(machine.run(f"cat {folder}/delivery.json"))
     assert kept["level"] == "complete" and kept["documents"] == documents, kept
     shown = machine.run("dfagent status")
-    assert f"{documents} events proven to be on the server" in shown, shown
+    assert f"{documents} events proven to be on the server" in shown and f"https://{ADDRESS}/sketch/1" in shown, shown
     assert machine.run("find /var/lib/dfagent/outbox -name storage.plaso") == ""
     restarts = machine.run("systemctl show dfagent-delivery -P NRestarts -P ActiveState").split()
     assert sorted(restarts) == ["2", "active"], restarts
