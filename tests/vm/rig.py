@@ -36,17 +36,23 @@ def claim(function):
     return function
 
 
-def make_disk(path):
-    """An ext4 disk with a few logs; every one has the same identity, like volumes made from one snapshot."""
+def make_logs(path, logs, size=8 << 20):
+    """An ext4 disk with these logs; every one has the same identity, like volumes made from one snapshot."""
     with tempfile.TemporaryDirectory() as folder:
-        logs = os.path.join(folder, "var", "log")
-        os.makedirs(logs)
-        for name in ("syslog", "auth.log", "kern.log"):
-            with open(os.path.join(logs, name), "w", encoding="utf-8") as file:
-                file.writelines(f"Nov 20 10:00:{n % 60:02} web-01 app[1]: {name} line {n}\n" for n in range(2000))
+        place = os.path.join(folder, "var", "log")
+        os.makedirs(place)
+        for name, lines in logs.items():
+            with open(os.path.join(place, name), "w", encoding="utf-8") as file:
+                file.writelines(lines)
         with open(path, "wb") as file:
-            file.truncate(32 << 20)
+            file.truncate(size)
         subprocess.run(["mkfs.ext4", "-q", "-F", "-U", UUID, "-L", "root", "-d", folder, path], check=True)
+
+
+def make_disk(path):
+    """A disk with a few logs."""
+    names = ("syslog", "auth.log", "kern.log")
+    make_logs(path, {name: [f"Nov 20 10:00:{n % 60:02} web-01 app[1]: {name} line {n}\n" for n in range(2000)] for name in names}, 32 << 20)
 
 
 def make_standin(folder):

@@ -3,14 +3,12 @@
 import contextlib
 import hashlib
 import json
-import os
 import secrets
-import subprocess
 import tempfile
 
 import sketches
 import vm
-from rig import FIRST, FIRST_ID, UUID, Lab, claim, state
+from rig import FIRST, FIRST_ID, Lab, claim, make_logs, state
 
 ADDRESS = "169.254.169.20"
 CONFIGURATION = f"""
@@ -30,13 +28,7 @@ FILTER = "type: include\npath_separator: '/'\npaths:\n- /var/log/auth[.]log\n"
 
 def make_log(path):
     """A disk with one log of one line: one slice, which is a minute less in the guest than two."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.makedirs(f"{folder}/var/log")
-        with open(f"{folder}/var/log/auth.log", "w", encoding="utf-8") as file:
-            file.write("2025-11-20T10:00:05.000000+00:00 web-01 sshd[4711]: Accepted password for planted-heron\n")
-        with open(path, "wb") as file:
-            file.truncate(8 << 20)
-        subprocess.run(["mkfs.ext4", "-q", "-F", "-U", UUID, "-L", "root", "-d", folder, path], check=True)
+    make_logs(path, {"auth.log": ["2025-11-20T10:00:05.000000+00:00 web-01 sshd[4711]: Accepted password for planted-heron\n"]})
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 
 import vm
-from rig import FIRST, FIRST_ID, SECOND, SECOND_ID, UUID, Lab, claim, state
+from rig import FIRST, FIRST_ID, SECOND, SECOND_ID, Lab, claim, make_logs, state
 
 CAGE = os.path.join(vm.TOP, "tests", "cage")
 GUEST = os.path.join(vm.HERE, "guest")
@@ -87,13 +87,7 @@ def python(machine, deed):
 
 def make_one(path):
     """A disk with one log, which is one slice."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.makedirs(f"{folder}/var/log")
-        with open(f"{folder}/var/log/auth.log", "w", encoding="utf-8") as file:
-            file.write("Nov 20 10:00:00 web-01 sshd[1]: a line\n")
-        with open(path, "wb") as file:
-            file.truncate(8 << 20)
-        subprocess.run(["mkfs.ext4", "-q", "-F", "-U", UUID, "-L", "root", "-d", folder, path], check=True)
+    make_logs(path, {"auth.log": ["Nov 20 10:00:00 web-01 sshd[1]: a line\n"]})
 
 
 def int80():
