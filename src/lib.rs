@@ -16,6 +16,7 @@ pub mod durable;
 pub mod ec2;
 pub mod engine;
 pub mod evidence;
+pub mod export;
 pub mod hooks;
 pub mod http;
 pub mod inside;

@@ -15,11 +15,15 @@ const TABLES: [&str; 0] = [];
 const MOST_LINES: usize = 500;
 
 /// Modules, and the modules that they do not use.
-const DIRECTIONS: [(&[&str], &[&str]); 10] = [
+const DIRECTIONS: [(&[&str], &[&str]); 11] = [
     (&["printable", "durable", "clock", "sys"], &["*"]),
     (
         &["evidence", "census", "plaso", "cage"],
         &["device", "policy", "engine", "delivery", "cli"],
+    ),
+    (
+        &["export"],
+        &["device", "policy", "engine", "delivery", "inside", "cli"],
     ),
     (&["inside"], &["engine", "cli"]),
     (

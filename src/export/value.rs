@@ -1,0 +1,134 @@
+//! Values of an event as Plaso stored them: numbers keep their digits, text may hold halves of characters.
+
+/// Text as Python has it: UTF-8, in which lone surrogates stand as their three bytes (WTF-8).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Text(Vec<u8>);
+
+/// A value of JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number in its own digits, also `NaN`, `Infinity` and `-Infinity`, which Python writes.
+    Number(Box<str>),
+    /// Text.
+    Text(Text),
+    /// A list.
+    List(Vec<Value>),
+    /// Names and values in the order in which they were stored.
+    Map(Vec<(Text, Value)>),
+}
+
+impl Text {
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The same as a string, unless it has lone surrogates.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+
+    /// Adds text that is whole.
+    pub fn push_str(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    /// Adds other text. Two halves that come to stand side by side stay two, as in Python.
+    pub fn push_text(&mut self, text: &Self) {
+        self.0.extend_from_slice(&text.0);
+    }
+
+    /// Adds a code point, which may be a surrogate; none beyond U+10FFFF is added.
+    pub fn push_code_point(&mut self, point: u32) {
+        if let Some(character) = char::from_u32(point) {
+            self.0
+                .extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        } else if (0xd800..=0xdfff).contains(&point) {
+            let part = |shift: u32, mask: u32| u8::try_from(point >> shift & mask).unwrap_or(0);
+            self.0.extend([
+                0xe0 | part(12, 0x0f),
+                0x80 | part(6, 0x3f),
+                0x80 | part(0, 0x3f),
+            ]);
+        }
+    }
+
+    /// Its code points, surrogates among them.
+    pub fn code_points(&self) -> impl Iterator<Item = u32> + '_ {
+        CodePoints(&self.0)
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self(text.as_bytes().to_vec())
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(text.into_bytes())
+    }
+}
+
+/// The bytes were written by [`Text`], so they are whole.
+struct CodePoints<'a>(&'a [u8]);
+
+impl Iterator for CodePoints<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let (&first, rest) = self.0.split_first()?;
+        let (length, bits) = match first {
+            0..=0x7f => (0, u32::from(first)),
+            0x80..=0xdf => (1, u32::from(first & 0x1f)),
+            0xe0..=0xef => (2, u32::from(first & 0x0f)),
+            _ => (3, u32::from(first & 0x07)),
+        };
+        let (tail, rest) = rest.split_at_checked(length)?;
+        self.0 = rest;
+        Some(
+            tail.iter()
+                .fold(bits, |point, byte| point << 6 | u32::from(byte & 0x3f)),
+        )
+    }
+}
+
+impl Value {
+    /// The text, if it is one.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&Text> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether it is Python's `None`.
+    #[must_use]
+    pub const fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn text_holds_any_code_points(points in prop::collection::vec(0_u32..=0x0010_ffff, 0..40)) {
+            let mut text = Text::default();
+            points.iter().for_each(|&point| text.push_code_point(point));
+            prop_assert_eq!(text.code_points().collect::<Vec<_>>(), points);
+        }
+    }
+}
