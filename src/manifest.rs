@@ -230,10 +230,27 @@ pub struct SliceRecord {
     pub recovery_warnings: Warnings,
     /// What it assumed about dates.
     pub timelining_warnings: Warnings,
+    /// What made the documents.
+    #[serde(default)]
+    pub exporter: Exporter,
+    /// Documents of the exporter's that Plaso's own code made, because only it knows how.
+    #[serde(default)]
+    pub by_plaso: u64,
     /// Documents with text that is not Unicode, and numbers that JSON does not have.
     pub rewritten_documents: [u64; 2],
     /// Files of the slice's folder.
     pub files: Vec<FileRecord>,
+}
+
+/// What made documents of a storage file.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Exporter {
+    /// Plaso's psort, as a whole.
+    #[default]
+    Psort,
+    /// Our own.
+    Dfagent,
 }
 
 /// One file of the job's folder.

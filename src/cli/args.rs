@@ -39,6 +39,8 @@ pub enum Command {
     Process(ProcessArgs),
     /// Be delivery: bring what the agent hands over to Timesketch
     Deliver(DeliverArgs),
+    /// Write the documents of Plaso storage files, as psort makes them for Timesketch
+    Export(ExportArgs),
     /// Check this machine and the configuration
     Check(CheckArgs),
     /// Check a job's files, and the evidence if it is there, against its manifest
@@ -127,6 +129,27 @@ It needs no rights and sees no evidence: it takes finished storage files from th
 Timesketch finds exactly the events that were extracted. Killed at any time, it goes on where it was. Started as root \
 it becomes the account of [delivery] user. With --once it delivers a folder of `dfagent process`, a job's or one that \
 holds several, as whoever calls it.";
+
+/// Arguments of `export`.
+#[derive(Args, Debug)]
+#[command(long_about = EXPORT, after_long_help = EXIT_CODES)]
+pub struct ExportArgs {
+    /// Plaso storage files; the documents of several are joined by time
+    #[arg(required = true, value_name = "STORE")]
+    pub stores: Vec<PathBuf>,
+    /// File to write, compressed if it ends in .gz or .zst; - is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+    /// Formatters that count before Plaso's own, as psort's --custom_formatter_definitions
+    #[arg(long, value_name = "FILE")]
+    pub custom_formatters: Option<PathBuf>,
+}
+
+const EXPORT: &str = "Write the documents of Plaso storage files, as psort makes them for Timesketch.\n\n\
+One JSON object a line, ordered by time, without psort's doubles: what `psort -o opensearch_ts` would send, less \
+__ts_timeline_id, many times faster. Messages follow the formatters of the installed Plaso. Halves of characters are \
+written as \\uXXXX, NaN and infinities as text, for JSON has neither. The storage file is read in the sandbox, so this \
+needs root. What was done, and how many documents only Plaso's own code could make, is said on standard error.";
 
 /// Arguments of `check`.
 #[derive(Args, Debug)]

@@ -5,6 +5,7 @@ pub mod args;
 mod check;
 mod deliver;
 mod exit;
+mod export;
 mod foreground;
 mod guard_disk;
 mod inside;
@@ -30,6 +31,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Run(_) => run::run(config),
         Command::Process(args) => process::run(&args, config),
         Command::Deliver(args) => deliver::run(&args, config),
+        Command::Export(args) => export::run(&args, config),
         Command::Check(args) => check::run(&args, config),
         Command::Verify(args) => verify::run(&args),
         Command::Status(args) => status::run(&args, config),

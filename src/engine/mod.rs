@@ -4,6 +4,7 @@
 //! settings, Plaso, the cage and the places for slices that may run at once. A job's steps stand in
 //! [`job`], a slice's in [`slice`].
 
+pub mod export;
 pub mod filesystem;
 pub mod finish;
 mod handing_over;

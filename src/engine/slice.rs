@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::export::Exported;
 use super::filesystem::system;
 use super::job::JobContext;
 use super::{EngineError, Progress};
@@ -24,17 +25,13 @@ use crate::plaso::command::{
     self, Extraction, FILTER, LOG, STORAGE, last_status, path_in_display_name, says_completed,
 };
 use crate::plaso::stall::{Patience, Sample, StallDetector};
-use crate::plaso::summary::{ExportReceipt, StoreSummary};
+use crate::plaso::summary::StoreSummary;
 use crate::plaso::verdict::{Level, SliceFacts, slice_verdict};
 use crate::printable::{self, EvidencePath};
 
 const SUMMARY: &str = "summary.json";
-const RECEIPT: &str = "receipt.json";
 /// The list of entries inside the cage.
 const LISTING: &str = "/listing";
-/// The export script inside the cage.
-const EXPORTER: &str = "/export_documents.py";
-const EXPORTER_TEXT: &str = include_str!("../../packaging/usr/lib/dfagent/export_documents.py");
 
 /// Runs of Plaso over one slice at the most, each leaving out one more file that it hangs on.
 const MOST_ATTEMPTS: u32 = 4;
@@ -60,12 +57,12 @@ struct Hung {
 
 /// A slice at work.
 pub(super) struct SliceRun<'a> {
-    job: &'a JobContext,
-    planned: &'a PlannedSlice,
+    pub(super) job: &'a JobContext,
+    pub(super) planned: &'a PlannedSlice,
     view: &'a View,
     reading: Reading,
     evidence: CagedEvidence,
-    attempt: PathBuf,
+    pub(super) attempt: PathBuf,
     left_out: Vec<(String, String)>,
 }
 
@@ -114,7 +111,7 @@ impl<'a> SliceRun<'a> {
                 break (begun, started, extracted, summary);
             }
         };
-        let receipt = match &summary {
+        let exported = match &summary {
             Ok(summary)
                 if extracted.ended.is_success() && summary.completed && !summary.aborted =>
             {
@@ -122,7 +119,7 @@ impl<'a> SliceRun<'a> {
             }
             _ => Err("the extraction did not come to its end".to_owned()),
         };
-        let record = self.judge(attempts, &started, &extracted, &summary, &receipt);
+        let record = self.judge(attempts, &started, &extracted, &summary, &exported);
         // What Plaso made of a device that was pulled in its last moment must not count either.
         if !self.job.source.still_present() {
             return Err(EngineError::Gone);
@@ -302,26 +299,8 @@ impl<'a> SliceRun<'a> {
         Ok(done.and_then(|()| self.answer(SUMMARY)))
     }
 
-    async fn export(&self) -> Result<Result<ExportReceipt, String>, EngineError> {
-        let attempt = |name: &str| format!("{}/{name}", inside::ATTEMPT);
-        let plaso = &self.job.engine.plaso;
-        let program = words(&[
-            &plaso.python,
-            EXPORTER,
-            &attempt(STORAGE),
-            &attempt(DOCUMENTS),
-            "--receipt",
-            &attempt(RECEIPT),
-        ]);
-        let data = vec![(EXPORTER_TEXT, EXPORTER.to_owned())];
-        let done = self
-            .helper("export", program, plaso.read_only(), data)
-            .await?;
-        Ok(done.and_then(|()| self.answer(RECEIPT)))
-    }
-
     /// A second run in the same attempt folder. A full disk is nothing to judge the slice by.
-    async fn helper(
+    pub(super) async fn helper(
         &self,
         name: &'static str,
         program: Vec<String>,
@@ -362,7 +341,7 @@ impl<'a> SliceRun<'a> {
         )))
     }
 
-    fn answer<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T, String> {
+    pub(super) fn answer<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T, String> {
         let answer = durable::read_json(&self.attempt.join(name), MOST_ANSWER);
         answer
             .map_err(|error| error.to_string())?
@@ -375,7 +354,7 @@ impl<'a> SliceRun<'a> {
         started: &str,
         extracted: &Extracted,
         summary: &Result<StoreSummary, String>,
-        receipt: &Result<ExportReceipt, String>,
+        exported: &Result<Exported, String>,
     ) -> SliceRecord {
         let with_filestat = self
             .job
@@ -387,15 +366,15 @@ impl<'a> SliceRun<'a> {
             ended: &extracted.ended,
             says_completed: extracted.says_completed,
             summary: summary.as_ref().map_err(String::as_str),
-            documents: receipt
+            documents: exported
                 .as_ref()
-                .map(|receipt| receipt.documents)
+                .map(|exported| exported.receipt.documents)
                 .map_err(String::as_str),
             with_filestat: with_filestat && self.left_out.is_empty(),
             left_out: &self.left_out,
         });
         let summary = summary.as_ref().cloned().unwrap_or_default();
-        let receipt = receipt.as_ref().cloned().unwrap_or_default();
+        let Exported { receipt, exporter } = exported.as_ref().cloned().unwrap_or_default();
         SliceRecord {
             name: self.planned.name.clone(),
             filesystem: self.planned.filesystem.clone(),
@@ -416,6 +395,8 @@ impl<'a> SliceRun<'a> {
             harmless_warnings: summary.harmless_warnings,
             recovery_warnings: summary.recovery_warnings,
             timelining_warnings: summary.timelining_warnings,
+            exporter,
+            by_plaso: receipt.by_plaso,
             rewritten_documents: [receipt.escaped_surrogates, receipt.replaced_numbers],
             files: Vec::new(),
         }

@@ -25,6 +25,8 @@ pub struct Plaso {
     pub python: String,
     /// log2timeline inside the cage.
     pub log2timeline: String,
+    /// The folder of its formatters inside the cage; none where it does not tell.
+    pub formatters: Option<String>,
     /// Versions.
     pub versions: Versions,
 }
@@ -41,6 +43,9 @@ pub struct Versions {
     /// Names of the time zones that it knows.
     #[serde(default)]
     pub zones: BTreeSet<String>,
+    /// The folder of its formatters, outside of the cage.
+    #[serde(default)]
+    pub formatters: Option<PathBuf>,
 }
 
 /// Why Plaso cannot be used.
@@ -74,14 +79,15 @@ pub enum PlasoError {
 }
 
 const QUESTION: &str = "\
-import json, platform, plaso, pytz
+import json, os, platform, plaso, pytz
 try:
     import pyfsxfs
     xfs = int(pyfsxfs.get_version())
 except ImportError:
     xfs = None
 print(json.dumps({'plaso': int(plaso.__version__), 'python': platform.python_version(), 'libfsxfs': xfs,
-                  'zones': list(pytz.all_timezones)}))
+                  'zones': list(pytz.all_timezones),
+                  'formatters': os.path.join(os.path.dirname(plaso.__file__), 'data', 'formatters')}))
 ";
 
 /// How long the question may take on a slow machine.
@@ -107,7 +113,12 @@ impl Plaso {
                     found: versions.plaso,
                 });
             }
-            return Ok(Self { versions, ..found });
+            let formatters = found.inside_cage(versions.formatters.as_deref());
+            return Ok(Self {
+                formatters,
+                versions,
+                ..found
+            });
         }
         let looked = places
             .iter()
@@ -130,9 +141,21 @@ impl Plaso {
                 environment: (!system).then(|| place.to_path_buf()),
                 python: format!("{base}/bin/{interpreter}"),
                 log2timeline: format!("{base}/bin/{script}"),
+                formatters: None,
                 versions: Versions::default(),
             },
         ))
+    }
+
+    /// Where a folder of the environment, or of the system, is in the cage.
+    fn inside_cage(&self, folder: Option<&Path>) -> Option<String> {
+        let folder = std::fs::canonicalize(folder?).ok()?;
+        let Some(environment) = &self.environment else {
+            return folder.to_str().map(str::to_owned);
+        };
+        let environment = std::fs::canonicalize(environment).ok()?;
+        let below = folder.strip_prefix(environment).ok()?.to_str()?;
+        Some(format!("{}/{below}", inside::PLASO))
     }
 
     /// What the cage must see to run it.
@@ -209,6 +232,7 @@ mod tests {
             environment: None,
             python: String::new(),
             log2timeline: String::new(),
+            formatters: None,
             versions,
         };
         assert_eq!(plaso.age_days(jiff::civil::date(2026, 11, 24)), Some(127));

@@ -78,7 +78,7 @@ pub struct Silent {
     pub expected: String,
 }
 
-/// What the export script reports of its work.
+/// What an exporter, ours or the script that runs psort, reports of its work.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct ExportReceipt {
     /// Documents written.
@@ -86,6 +86,9 @@ pub struct ExportReceipt {
     /// Event rows in the storage file.
     #[serde(default)]
     pub events: u64,
+    /// Documents of our exporter's that Plaso's own code made.
+    #[serde(default)]
+    pub by_plaso: u64,
     /// Documents with text that is not Unicode, written with escapes.
     #[serde(default)]
     pub escaped_surrogates: u64,
