@@ -1,0 +1,95 @@
+//! Where an event was found, as people read it: the display name of a path specification.
+
+use super::value::{Text, Value};
+
+/// The display name of a path specification, as `GetDisplayNameForPathSpec` of Plaso 20260720
+/// `engine/path_helper.py` makes it; none if it is not built as dfVFS 20260924 builds them.
+pub(super) fn display_name(spec: &Value) -> Option<Text> {
+    let kind = text(spec, "type_indicator")?;
+    let parent = of(spec, "parent");
+    let Some(mut location) = location(spec)? else {
+        return Some(kind.clone());
+    };
+    let (mut label, mut above) = (kind.clone(), parent);
+    if let Some(parent) = parent {
+        match kind.as_str() {
+            Some("COMPRESSED_STREAM") => {
+                let method = text(spec, "compression_method")?.as_str()?;
+                label = Text::from(method.to_uppercase());
+                above = of(parent, "parent");
+            }
+            Some("GZIP") => above = of(parent, "parent"),
+            _ => {}
+        }
+    }
+    if let Some(stream) = of(spec, "data_stream").filter(|stream| is_set(stream)) {
+        location.push_str(":");
+        location.push_text(stream.as_text()?);
+    }
+    let mut name = Text::default();
+    let store = above
+        .filter(|above| text(above, "type_indicator").and_then(Text::as_str) == Some("VSHADOW"))
+        .and_then(|_| of(parent?, "store_index"));
+    if let Some(index) = store {
+        let Value::Number(index) = index else {
+            return None;
+        };
+        let index = index.parse::<i64>().ok()?.checked_add(1)?;
+        name.push_str(&format!("VSS{index}:"));
+    }
+    push_printable(&label, &mut name);
+    name.push_str(":");
+    push_printable(&location, &mut name);
+    Some(name)
+}
+
+/// Its own location or else its parent's; the outer none is for one that is no text.
+fn location(spec: &Value) -> Option<Option<Text>> {
+    let own = of(spec, "location").filter(|location| is_set(location));
+    let above = || of(of(spec, "parent")?, "location").filter(|location| is_set(location));
+    match own.or_else(above) {
+        Some(location) => Some(Some(location.as_text()?.clone())),
+        None => Some(None),
+    }
+}
+
+fn of<'a>(spec: &'a Value, name: &str) -> Option<&'a Value> {
+    let Value::Map(entries) = spec else {
+        return None;
+    };
+    let found = entries
+        .iter()
+        .find(|(key, _)| key.as_bytes() == name.as_bytes());
+    found
+        .map(|(_, value)| value)
+        .filter(|value| !value.is_null())
+}
+
+fn text<'a>(spec: &'a Value, name: &str) -> Option<&'a Text> {
+    of(spec, name)?.as_text()
+}
+
+/// Whether Python takes it for true, of the kinds that may stand here.
+fn is_set(value: &Value) -> bool {
+    value
+        .as_text()
+        .is_none_or(|text| !text.as_bytes().is_empty())
+}
+
+/// Plaso's `NON_PRINTABLE_CHARACTER_TRANSLATION_TABLE`.
+fn push_printable(text: &Text, out: &mut Text) {
+    if text
+        .as_bytes()
+        .iter()
+        .all(|byte| matches!(byte, b' '..=b'~'))
+    {
+        return out.push_text(text);
+    }
+    for point in text.code_points() {
+        match point {
+            0..=0x1f | 0x7f..=0x9f => out.push_str(&format!("\\x{point:02x}")),
+            0xd800..=0xdfff => out.push_str(&format!("\\U{point:08x}")),
+            _ => out.push_code_point(point),
+        }
+    }
+}
