@@ -28,17 +28,23 @@ impl Inflater {
         self.buffer
             .reserve_exact(bytes.len().saturating_mul(4).min(most));
         loop {
-            let read = usize::try_from(self.state.total_in()).unwrap_or(usize::MAX);
+            let before = (self.state.total_in(), self.buffer.len());
+            let read = usize::try_from(before.0).unwrap_or(usize::MAX);
             let rest = bytes.get(read..).unwrap_or_default();
             let status = self
                 .state
-                .decompress_vec(rest, &mut self.buffer, FlushDecompress::Finish);
+                .decompress_vec(rest, &mut self.buffer, FlushDecompress::None);
+            let length = self.buffer.len();
             match status.map_err(|_error| "is damaged")? {
                 Status::StreamEnd => return Ok(&self.buffer),
-                _ if self.buffer.len() < self.buffer.capacity() => return Err("is cut off"),
-                _ if self.buffer.len() >= most => return Err("is larger than any honest one"),
+                _ if length < self.buffer.capacity() => {
+                    if before == (self.state.total_in(), length) {
+                        return Err("is cut off");
+                    }
+                }
+                _ if length >= most => return Err("is larger than any honest one"),
                 _ => {
-                    let more = self.buffer.len().max(4096).min(most - self.buffer.len());
+                    let more = length.max(4096).min(most - length);
                     self.buffer.reserve_exact(more);
                 }
             }

@@ -93,3 +93,78 @@ fn push_printable(text: &Text, out: &mut Text) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::read;
+
+    fn name(spec: &str) -> Option<String> {
+        let name = display_name(&read::read(spec.as_bytes()).unwrap())?;
+        Some(name.as_str().unwrap().to_owned())
+    }
+
+    const RAW: &str =
+        r#"{"parent":{"type_indicator":"OS","location":"/image.raw"},"type_indicator":"RAW"}"#;
+
+    /// Each beside what Plaso's `GetDisplayNameForPathSpec` says of it.
+    #[test]
+    fn names_are_those_of_plaso() {
+        let ext = format!(
+            r#"{{"inode":16,"location":"/var/log/a.gz","parent":{RAW},"type_indicator":"EXT"}}"#
+        );
+        let shadow = format!(
+            r#"{{"location":"/vss2","store_index":1,"parent":{RAW},"type_indicator":"VSHADOW"}}"#
+        );
+        let ntfs = format!(
+            r#"{{"location":"\\a","data_stream":"ads","parent":{shadow},"type_indicator":"NTFS"}}"#
+        );
+        for (spec, expected) in [
+            (
+                r#"{"type_indicator":"OS","location":"/etc/hosts"}"#.to_owned(),
+                "OS:/etc/hosts",
+            ),
+            (ext.clone(), "EXT:/var/log/a.gz"),
+            (
+                format!(r#"{{"parent":{ext},"type_indicator":"GZIP"}}"#),
+                "GZIP:/var/log/a.gz",
+            ),
+            (
+                format!(
+                    r#"{{"compression_method":"bzip2","parent":{ext},"type_indicator":"COMPRESSED_STREAM"}}"#
+                ),
+                "BZIP2:/var/log/a.gz",
+            ),
+            (ntfs.clone(), r"VSS2:NTFS:\a:ads"),
+            (
+                format!(r#"{{"parent":{ntfs},"type_indicator":"GZIP"}}"#),
+                r"GZIP:\a",
+            ),
+            (RAW.to_owned(), "RAW:/image.raw"),
+            (
+                format!(r#"{{"parent":{RAW},"type_indicator":"QCOW"}}"#),
+                "QCOW",
+            ),
+            (
+                r#"{"type_indicator":"OS","location":"/a\n\u007f\u009f\u00a0\udcff\ud83d\ude00"}"#
+                    .to_owned(),
+                "OS:/a\\x0a\\x7f\\x9f\u{a0}\\U0000dcff😀",
+            ),
+        ] {
+            assert_eq!(name(&spec).as_deref(), Some(expected), "{spec}");
+        }
+    }
+
+    #[test]
+    fn what_dfvfs_does_not_build_is_left_to_plaso() {
+        for spec in [
+            "null",
+            "[]",
+            r#"{"location":"/a"}"#,
+            r#"{"type_indicator":"OS","location":7}"#,
+            r#"{"type_indicator":"COMPRESSED_STREAM","parent":{"type_indicator":"OS","location":"/a"}}"#,
+        ] {
+            assert_eq!(name(spec), None, "{spec}");
+        }
+    }
+}

@@ -306,3 +306,149 @@ fn check_format(format: &str) -> Result<(), StoreError> {
         advice,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const METADATA: &str = "CREATE TABLE metadata (key TEXT, value TEXT);
+        INSERT INTO metadata VALUES ('format_version', '20260516'), ('compression_format', 'none'),
+            ('serialization_format', 'json');";
+    const EVENT: &str =
+        "CREATE TABLE event (_identifier INTEGER PRIMARY KEY AUTOINCREMENT, timestamp INTEGER);
+        INSERT INTO event VALUES (3, 30), (1, 10), (2, 20);";
+
+    fn made(folder: &Path, sql: &str) -> std::path::PathBuf {
+        let path = folder.join("store.plaso");
+        let database = Connection::open(&path).unwrap();
+        database.execute_batch(sql).unwrap();
+        path
+    }
+
+    fn refusal(sql: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = made(folder.path(), sql);
+        let read = Store::open(&path).and_then(|store| {
+            let mut seen = 0;
+            store.rows("event", "_identifier, timestamp", |row| {
+                seen += row.get::<_, i64>(1)?;
+                Ok::<_, StoreError>(())
+            })?;
+            Ok(seen)
+        });
+        crate::printable::causes(&read.unwrap_err())
+    }
+
+    #[test]
+    fn rows_come_in_order_and_tables_that_were_never_written_to_are_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&made(folder.path(), &format!("{METADATA}{EVENT}"))).unwrap();
+        let mut seen = Vec::new();
+        let mut read = |table| {
+            store.rows(table, "_identifier, timestamp", |row| {
+                seen.push((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+                Ok::<_, StoreError>(())
+            })
+        };
+        read("event").unwrap();
+        read("event_tag").unwrap();
+        assert_eq!(seen, [(1, 10), (2, 20), (3, 30)]);
+        let mut finder = store.finder("event", "timestamp").unwrap().unwrap();
+        let mut find = |row| finder.find(row, |row| Ok(row.get::<_, i64>(0)?)).unwrap();
+        assert_eq!((find(2), find(7), find(1)), (Some(20), None, Some(10)));
+        assert!(store.finder("event_data", "_data").unwrap().is_none());
+    }
+
+    #[test]
+    fn other_formats_are_refused_with_what_to_do() {
+        for (format, advice) in [
+            ("20991231", "install a dfagent that knows it"),
+            (
+                "20211121",
+                "export it with the Plaso that wrote it, or extract anew",
+            ),
+            ("20240101", "it may be damaged"),
+            ("\u{1b}[2J", "it may be damaged"),
+        ] {
+            let said = refusal(&METADATA.replace("20260516", format));
+            assert!(said.ends_with(advice) && !said.contains('\u{1b}'), "{said}");
+        }
+        let said = refusal(&METADATA.replace("'none'", "'lzma'"));
+        assert_eq!(said, "read the storage file: its compression is not known");
+        let said = refusal(&METADATA.replace("'json'", "'yaml'"));
+        assert_eq!(said, "read the storage file: its rows are not JSON");
+        let said = refusal("CREATE TABLE notes (text TEXT);");
+        assert_eq!(said, "read the storage file: it is not one of Plaso's");
+    }
+
+    #[test]
+    fn nothing_in_the_schema_is_run() {
+        let hostile = "read the storage file: its tables are not Plaso's";
+        for event in [
+            "CREATE VIEW event AS SELECT 1 AS _identifier, 2 AS timestamp;",
+            "CREATE VIRTUAL TABLE event USING fts5(_identifier, timestamp);",
+            "CREATE TABLE event (_identifier INTEGER PRIMARY KEY, timestamp AS (zeroblob(9)));",
+        ] {
+            assert_eq!(refusal(&format!("{METADATA}{event}")), hostile, "{event}");
+        }
+        let view = METADATA.replace(
+            "TABLE metadata (key TEXT, value TEXT)",
+            "TABLE rows (key, value)",
+        );
+        let view = view.replace("INTO metadata", "INTO rows");
+        let view = format!("{view} CREATE VIEW metadata AS SELECT * FROM rows;");
+        assert_eq!(refusal(&view), hostile);
+    }
+
+    #[test]
+    fn files_that_are_no_stores_or_not_whole_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+            INSERT INTO event(timestamp) SELECT i FROM n;";
+        let path = made(folder.path(), &format!("{METADATA}{EVENT}{rows}"));
+        let whole = std::fs::read(&path).unwrap();
+        let said = |bytes: &[u8]| {
+            crate::durable::write(&path, bytes).unwrap();
+            let read = Store::open(&path)
+                .and_then(|store| store.rows("event", "timestamp", |_| Ok::<_, StoreError>(())));
+            read.map_err(|error| error.to_string())
+        };
+        assert_eq!(said(&whole), Ok(()));
+        for no_store in [&b""[..], b"SQLite format 3\0", &[7; 9000]] {
+            let expected = "read the storage file: it is not one of Plaso's";
+            assert_eq!(said(no_store), Err(expected.to_owned()));
+        }
+        for cut in (101..whole.len()).step_by(997) {
+            let expected = "read the storage file: its end is missing";
+            assert_eq!(said(&whole[..cut]), Err(expected.to_owned()), "{cut}");
+        }
+        let pages = whole.len() / 4096;
+        for page in 3..pages {
+            assert!(said(&whole[..page * 4096]).is_err(), "{page} of {pages}");
+        }
+        assert!(matches!(
+            Store::open(folder.path()),
+            Err(StoreError::Foreign("it is no plain file"))
+        ));
+        assert!(matches!(
+            Store::open(&folder.path().join("absent")),
+            Err(StoreError::File(_))
+        ));
+    }
+
+    #[test]
+    fn identifiers_are_taken_as_plaso_writes_them_only() {
+        assert_eq!(row_number("event_data.17"), Some(17));
+        assert_eq!(row_number("event.0"), Some(0));
+        for odd in [
+            "event",
+            "event.",
+            "event.+1",
+            "event.007",
+            "a.b.3",
+            "event.99999999999999999999",
+        ] {
+            assert_eq!(row_number(odd), None, "{odd}");
+        }
+    }
+}
