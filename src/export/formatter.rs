@@ -345,7 +345,7 @@ fn known(definition: &Node) -> Option<(Vec<Helper>, Body)> {
         }
         "conditional" => {
             // Plaso looks at the pieces of both before the first message.
-            pieces(short)?;
+            short_pieces(short)?;
             let separator = match definition.get("separator") {
                 None => " ",
                 Some(separator) => separator.text()?,
@@ -371,6 +371,14 @@ fn pieces(node: &Node) -> Option<Vec<Piece>> {
         return None;
     }
     nodes.iter().map(|node| piece(node.text()?)).collect()
+}
+
+/// Plaso takes text for a list of characters, of which none names an attribute.
+fn short_pieces(node: &Node) -> Option<()> {
+    match node {
+        Node::Text(text) => (!text.is_empty()).then_some(()),
+        _ => pieces(node).map(drop),
+    }
 }
 
 fn piece(text: &str) -> Option<Piece> {
