@@ -83,6 +83,9 @@ pub struct Silent {
 pub struct ExportReceipt {
     /// Documents written.
     pub documents: u64,
+    /// Events that psort takes for doubles and leaves out.
+    #[serde(default)]
+    pub duplicates: u64,
     /// Event rows in the storage file.
     #[serde(default)]
     pub events: u64,
@@ -95,4 +98,10 @@ pub struct ExportReceipt {
     /// Numbers that JSON does not have, written as text.
     #[serde(default)]
     pub replaced_numbers: u64,
+    /// Date and time of the first document.
+    #[serde(default)]
+    pub first: Option<String>,
+    /// Date and time of the last document.
+    #[serde(default)]
+    pub last: Option<String>,
 }
