@@ -57,7 +57,7 @@ class Times:
 class Maker:
     """Fills one storage file."""
 
-    def __init__(self, store, seed):
+    def __init__(self, store, seed, custom=None):
         self.store = store
         self.random = random.Random(seed)
         self.dice = values.Dice(self.random, Times(self.random))
@@ -66,7 +66,8 @@ class Maker:
         empty = pathlib.Path(self._folder.name) / "empty.plaso"
         with stores.Store(empty):
             pass
-        self.trial = trial.Trial(empty)
+        self.trial = trial.Trial(empty, custom)
+        self.expected = values.formatters(trial.FORMATTERS, custom)
 
     def streams(self):
         """An event data stream for each path specification, some with hashes."""
@@ -119,8 +120,7 @@ class Maker:
 def fill_formatters(maker, count):
     """Events for every formatter of Plaso, and for data types that have none."""
     streams = [*maker.streams(), None]
-    expected = values.formatters(trial.FORMATTERS)
-    for one in expected:
+    for one in maker.expected:
         made = 0
         for number in range(4 * count):
             found = values.attributes(maker.dice, one, wild=(0, 1, 1, 2, 3)[number % 5])
@@ -132,7 +132,7 @@ def fill_formatters(maker, count):
                 break
     for name in ("none:such", "UPPER:Case", "", "fs:STAT", "\u00fc:\ud800"):
         for _ in range(4 * count):
-            found = values.attributes(maker.dice, maker.dice.one(expected), wild=3)
+            found = values.attributes(maker.dice, maker.dice.one(maker.expected), wild=3)
             maker.try_event(values.event_data(name, found), maker.dice.one(streams))
 
 
@@ -168,12 +168,13 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--events", type=int, default=10, help="event data for each formatter, or in all")
     parser.add_argument("--compression", choices=("zlib", "none"), default="zlib")
+    parser.add_argument("--custom", help="formatters that psort will be given, too")
     parser.add_argument("--earlier", action="store_true", help="as in the format of before 2026-05")
     options = parser.parse_args()
     # Plaso has something to say about most of these events.
     logging.disable()
     with stores.Store(options.store, options.compression) as store:
-        maker = Maker(store, options.seed)
+        maker = Maker(store, options.seed, options.custom)
         KINDS[options.kind](maker, options.events)
         print(f"{store.count['events']} events of {store.count['data']} event data; "
               f"psort would die of {len(maker.deadly)} more", file=sys.stderr)

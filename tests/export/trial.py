@@ -16,11 +16,13 @@ FORMATTERS = pathlib.Path(plaso.__file__).parent / "data" / "formatters"
 class Trial:
     """Plaso's own code for one event at a time."""
 
-    def __init__(self, store):
+    def __init__(self, store, custom=None):
         """Like psort on a storage file, of which messages of Windows' event log need the tables."""
         reader = factory.StorageFactory.CreateStorageReaderForFile(str(store))
         self.mediator = mediator.OutputMediator(reader, data_location=str(FORMATTERS.parent))
         self.mediator.ReadMessageFormattersFromDirectory(str(FORMATTERS))
+        if custom:
+            self.mediator.ReadMessageFormattersFromFile(custom, override_existing=True)
         self._broken = self._find_broken()
         self.module = opensearch_ts.OpenSearchTimesketchOutputModule()
         self.module.SetTimelineIdentifier(1)
@@ -46,7 +48,8 @@ class Trial:
 
     def survives(self, text, event, stream, tag):
         """Whether psort makes a document of it."""
-        if json.loads(text)["data_type"].lower() in self._broken:
+        data_type = json.loads(text)["data_type"]
+        if not isinstance(data_type, str) or data_type.lower() in self._broken:
             return False
         try:
             data = json_serializer.JSONAttributeContainerSerializer.ReadSerialized(text)

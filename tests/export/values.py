@@ -191,10 +191,10 @@ SPECIAL = {
 }
 
 
-def formatters(folder):
-    """What Plaso's formatters expect, each with its data type, sorted."""
+def formatters(folder, custom=None):
+    """What Plaso's formatters expect, each with its data type, sorted; custom ones come in their place."""
     found = {}
-    for path in sorted(folder.glob("*.yaml")):
+    for path in sorted(folder.glob("*.yaml")) + ([custom] if custom else []):
         for formatter in yaml_formatters_file.YAMLFormattersFile().ReadFromFile(str(path)):
             found[formatter.data_type] = Expected(formatter)
     return [found[name] for name in sorted(found)]
