@@ -21,11 +21,14 @@ mod exporters;
 #[path = "export/hostile.rs"]
 mod hostile;
 mod lab;
+#[path = "export/messages.rs"]
+mod messages;
 #[path = "export/same.rs"]
 mod same;
 
 fn main() {
-    let mut trials = same::trials();
+    let mut trials = messages::trials();
+    trials.extend(same::trials());
     trials.extend(hostile::trials());
     trials.extend(damaged::trials());
     lab::run(trials);

@@ -59,6 +59,33 @@ impl Text {
         }
     }
 
+    /// Takes bytes that are UTF-8, in which lone surrogates may stand as three bytes.
+    pub(super) const fn from_whole(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// Adds bytes that are such text.
+    pub(super) fn push_whole(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Drops what stands behind the first `length` bytes, which end a character.
+    pub(super) fn truncate(&mut self, length: usize) {
+        self.0.truncate(length);
+    }
+
+    /// Drops line feeds and carriage returns behind the first `start` bytes.
+    pub(super) fn drop_line_ends(&mut self, start: usize) {
+        let end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+        if self.0.get(start..).is_some_and(|new| new.iter().any(end)) {
+            let mut place = 0;
+            self.0.retain(|byte| {
+                place += 1;
+                place <= start || !end(byte)
+            });
+        }
+    }
+
     /// Its code points, surrogates among them.
     pub fn code_points(&self) -> impl Iterator<Item = u32> + '_ {
         CodePoints(&self.0)
