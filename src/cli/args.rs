@@ -250,6 +250,24 @@ pub enum Inside {
         /// The answer
         answer: PathBuf,
     },
+    /// Export a storage file as documents
+    Export {
+        /// The storage file
+        store: PathBuf,
+        /// Plaso's folder of formatters
+        formatters: PathBuf,
+        /// The documents
+        output: PathBuf,
+        /// The answer
+        receipt: PathBuf,
+        /// A Python with Plaso
+        python: PathBuf,
+        /// The program that asks Plaso for single events
+        script: PathBuf,
+        /// Formatters that come first
+        #[arg(long, value_name = "FILE")]
+        custom: Option<PathBuf>,
+    },
     /// Join documents into one timeline
     Merge {
         /// The timeline

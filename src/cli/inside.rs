@@ -7,7 +7,7 @@ use super::exit::Exit;
 use crate::cage::launch::Launch;
 use crate::cage::supervise::AGENT_GONE;
 use crate::census::report::CensusRequest;
-use crate::inside::{census, guard, merge, probe, summary};
+use crate::inside::{census, export, guard, merge, probe, summary};
 use crate::{durable, printable};
 
 /// The largest question that is asked.
@@ -77,6 +77,25 @@ fn answer(part: Inside) -> anyhow::Result<()> {
             evidence,
             answer,
         } => write(&answer, &summary::run(&store, &listing, &evidence)?),
+        Inside::Export {
+            store,
+            formatters,
+            output,
+            receipt,
+            python,
+            script,
+            custom,
+        } => {
+            let request = export::Request {
+                store,
+                formatters,
+                custom,
+                output,
+                python,
+                script,
+            };
+            write(&receipt, &export::run(&request)?)
+        }
         Inside::Merge {
             output,
             receipt,

@@ -357,3 +357,127 @@ fn linked_path(values: &mut Values<'_>) -> Option<()> {
     values.set("linked_path", linked);
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::read::read;
+
+    fn made(helper: &str, attributes: &str, name: &str) -> Option<String> {
+        let Ok(Value::Map(attributes)) = read(attributes.as_bytes()) else {
+            panic!("no map: {attributes}");
+        };
+        let mut values = Values::new(&attributes);
+        Custom::named(helper).unwrap().apply(&mut values)?;
+        let mut text = Text::default();
+        python::str(values.get(name), &mut text)?;
+        Some(text.as_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn values_are_those_of_plasos_helpers() {
+        let tuple = r#"{"__type__":"tuple","values""#;
+        let rows = format!(
+            r#"{{"values":[{tuple}:["b","S","1"]}},{tuple}:["","D",null]}},{tuple}:["a","S",""]}}]}}"#
+        );
+        for (helper, attributes, name, value) in [
+            (
+                "chrome_history_typed_count",
+                r#"{"typed_count":2}"#,
+                "url_typed_string",
+                "(URL typed 2 times)",
+            ),
+            (
+                "chrome_preferences_secondary_url",
+                r#"{"secondary_url":"a","primary_url":"a"}"#,
+                "secondary_url",
+                "None",
+            ),
+            (
+                "msiecf_cached_path",
+                r#"{"cached_filename":"f","cache_directory_name":"d"}"#,
+                "cached_file_path",
+                "d\\f",
+            ),
+            (
+                "msiecf_http_headers",
+                r#"{"http_headers":"a\r\nb\rc\n"}"#,
+                "http_headers",
+                "a - b\rc\n",
+            ),
+            (
+                "ntfs_file_reference",
+                r#"{"file_reference":281474976710661}"#,
+                "file_reference",
+                "5-1",
+            ),
+            (
+                "ntfs_path_hints",
+                r#"{"path_hints":["a","b"]}"#,
+                "path_hints",
+                "a;b",
+            ),
+            (
+                "windows_prefetch_volumes_string",
+                r#"{"number_of_volumes":1,"volume_serial_numbers":[10]}"#,
+                "volumes_string",
+                "volume: 1 [serial number: 0x0000000A, device path: UNKNOWN]",
+            ),
+            (
+                "windows_registry_values",
+                &rows,
+                "values",
+                "(default): [D] (empty), a: [S] (empty), b: [S] 1",
+            ),
+            (
+                "windows_shortcut_linked_path",
+                r#"{"relative_path":"f","working_directory":"d"}"#,
+                "linked_path",
+                "d\\f",
+            ),
+            (
+                "windows_shortcut_linked_path",
+                "{}",
+                "linked_path",
+                "Unknown",
+            ),
+        ] {
+            assert_eq!(
+                made(helper, attributes, name).as_deref(),
+                Some(value),
+                "{helper} {attributes}"
+            );
+        }
+    }
+
+    #[test]
+    fn where_python_raises_or_the_number_is_hostile_nothing_is_known() {
+        for (helper, attributes) in [
+            ("chrome_history_typed_count", r#"{"typed_count":"2"}"#),
+            ("ntfs_file_reference", r#"{"file_reference":"2"}"#),
+            ("ntfs_path_hints", r#"{"path_hints":[1]}"#),
+            (
+                "windows_prefetch_volumes_string",
+                r#"{"number_of_volumes":1000000000000}"#,
+            ),
+            (
+                "windows_prefetch_volumes_string",
+                r#"{"number_of_volumes":2,"volume_serial_numbers":[1]}"#,
+            ),
+            (
+                "windows_registry_values",
+                r#"{"values":[["a","S","1"],[null,"S","1"]]}"#,
+            ),
+            (
+                "windows_registry_values",
+                r#"{"values":[["a","S","1"],["a","S",null]]}"#,
+            ),
+        ] {
+            assert_eq!(
+                made(helper, attributes, "values"),
+                None,
+                "{helper} {attributes}"
+            );
+        }
+    }
+}

@@ -115,7 +115,8 @@ pub struct Enumeration {
 /// The helpers of a formatter in the order in which Plaso applies them; `None` if one is not known.
 #[must_use]
 pub fn of(definition: &Node) -> Option<Vec<Helper>> {
-    let kinds: [(&str, fn(&Node) -> Option<Helper>); 4] = [
+    type Make = fn(&Node) -> Option<Helper>;
+    let kinds: [(&str, Make); 4] = [
         ("boolean_helpers", boolean),
         ("enumeration_helpers", enumeration),
         ("flags_helpers", flags),

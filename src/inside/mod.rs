@@ -4,7 +4,9 @@
 //! the answers back with a size limit ([`crate::durable`]).
 
 pub mod census;
+pub mod export;
 pub mod guard;
 pub mod merge;
 pub mod probe;
+pub mod rows;
 pub mod summary;

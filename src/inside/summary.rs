@@ -1,46 +1,33 @@
 //! Reading a finished storage file, in the cage: what Plaso did, for the verdict.
 //!
-//! A `.plaso` file is hostile input: it is opened read-only, row by row, with SQLite's schema code switched
-//! off and sizes capped. Tables that were never written to do not exist. Format: acstore 20260411 and
-//! `plaso/storage/sqlite/sqlite_file.py` of Plaso 20260720, versions 20230327 and 20260516.
+//! A `.plaso` file is hostile input: [`crate::export::store`] opens it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use flate2::read::ZlibDecoder;
-use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags};
 use serde::Deserialize;
 
 use crate::census::report::ListedEntry;
+use crate::export::store::{Store, StoreError, Unpacker, row_number};
 use crate::plaso::summary::{NAMED, Silent, StoreSummary, Warning, Warnings, is_harmless};
 use crate::printable::{self, EvidencePath};
-
-/// Storage formats whose layout is known.
-const FORMATS: [&str; 2] = ["20230327", "20260516"];
-
-/// More than any one row honestly has.
-const MOST_ROW_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Why a storage file cannot be summarised.
 #[derive(Debug, thiserror::Error)]
 pub enum SummaryError {
-    /// SQLite's complaint: damaged, truncated, not a database.
+    /// The storage file.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// SQLite's complaint about a row.
     #[error("read the storage file")]
     Database(#[from] rusqlite::Error),
-    /// Another format.
-    #[error("read the storage file: its format is {found}, known are 20230327 and 20260516")]
-    Format {
-        /// What the file says.
-        found: String,
-    },
     /// A row that is not what Plaso writes.
     #[error("understand a row of the storage file")]
     Row(#[from] serde_json::Error),
-    /// The list of entries or a packed row cannot be read.
-    #[error("read a row or the list of entries")]
+    /// The list of entries cannot be read.
+    #[error("read the list of entries")]
     Io(#[from] std::io::Error),
 }
 
@@ -51,8 +38,12 @@ pub enum SummaryError {
 /// The file is damaged, foreign, or of another format.
 pub fn run(store: &Path, listing: &Path, evidence: &str) -> Result<StoreSummary, SummaryError> {
     let store = Store::open(store)?;
+    let mut store = Reader {
+        unpacker: store.unpacker(),
+        store,
+    };
     let mut summary = StoreSummary {
-        format_version: store.format.clone(),
+        format_version: store.store.format().to_owned(),
         ..StoreSummary::default()
     };
     (summary.completed, summary.aborted) = store.session()?;
@@ -69,64 +60,20 @@ pub fn run(store: &Path, listing: &Path, evidence: &str) -> Result<StoreSummary,
     Ok(summary)
 }
 
-struct Store {
-    database: Connection,
-    format: String,
-    packed: bool,
+/// What a summary reads of a storage file.
+struct Reader {
+    store: Store,
+    unpacker: Unpacker,
 }
 
-impl Store {
-    fn open(path: &Path) -> Result<Self, SummaryError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let database = Connection::open_with_flags(path, flags)?;
-        database.pragma_update(None, "trusted_schema", false)?;
-        database.pragma_update(None, "query_only", true)?;
-        let cap = i32::try_from(MOST_ROW_BYTES).unwrap_or(i32::MAX);
-        database.set_limit(Limit::SQLITE_LIMIT_LENGTH, cap)?;
-        let value = |key: &str| -> rusqlite::Result<String> {
-            database.query_row("SELECT value FROM metadata WHERE key = ?1", [key], |row| {
-                row.get(0)
-            })
-        };
-        let format = value("format_version")?;
-        if !FORMATS.contains(&format.as_str()) {
-            return Err(SummaryError::Format {
-                found: printable::line(&format, 40),
-            });
-        }
-        let packed = value("compression_format")? == "zlib";
-        Ok(Self {
-            database,
-            format,
-            packed,
-        })
-    }
-
-    fn has(&self, table: &str) -> rusqlite::Result<bool> {
-        let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?1";
-        self.database
-            .query_row(sql, [table], |row| row.get(0))
-            .map(|count: i64| count > 0)
-    }
-
-    /// Calls `each` with every row of a table; a table that does not exist has none.
+impl Reader {
     fn rows(
         &self,
         table: &str,
         columns: &str,
-        mut each: impl FnMut(&rusqlite::Row<'_>) -> Result<(), SummaryError>,
+        each: impl FnMut(&rusqlite::Row<'_>) -> Result<(), SummaryError>,
     ) -> Result<(), SummaryError> {
-        if !self.has(table)? {
-            return Ok(());
-        }
-        let mut query = self.database.prepare(&format!(
-            "SELECT {columns} FROM {table} ORDER BY _identifier"
-        ))?;
-        let mut rows = query.query([])?;
-        while let Some(row) = rows.next()? {
-            each(row)?;
-        }
-        Ok(())
+        self.store.rows(table, columns, each)
     }
 
     /// Whether every session has an end, and whether one was broken off.
@@ -155,7 +102,7 @@ impl Store {
 
     /// Counts events by parser, and returns the streams that gave more than file times.
     fn content(
-        &self,
+        &mut self,
         counts: &HashMap<i64, u64>,
         parsers: &mut BTreeMap<String, u64>,
     ) -> Result<HashSet<i64>, SummaryError> {
@@ -167,29 +114,19 @@ impl Store {
             stream: Option<String>,
         }
         let mut streams = HashSet::new();
-        self.rows("event_data", "_identifier, _data", |row| {
-            let text = self.unpacked(row.get_ref(1)?)?;
-            let data: Data = serde_json::from_slice(&text)?;
+        let unpacker = &mut self.unpacker;
+        let table = "event_data";
+        self.store.rows(table, "_identifier, _data", |row| {
+            let text = unpacker.unpack(table, row.get(0)?, row.get_ref(1)?)?;
+            let data: Data = serde_json::from_slice(text)?;
             let parser = printable::line(data.parser.as_deref().unwrap_or("unknown"), 80);
             if parser != "filestat" {
                 streams.extend(data.stream.as_deref().and_then(row_number));
             }
             *parsers.entry(parser).or_insert(0) += counts.get(&row.get(0)?).copied().unwrap_or(0);
-            Ok(())
+            Ok::<_, SummaryError>(())
         })?;
         Ok(streams)
-    }
-
-    fn unpacked(&self, value: rusqlite::types::ValueRef<'_>) -> Result<Vec<u8>, SummaryError> {
-        let bytes = value.as_bytes().unwrap_or_default();
-        if !self.packed {
-            return Ok(bytes.to_vec());
-        }
-        let mut text = Vec::new();
-        ZlibDecoder::new(bytes)
-            .take(MOST_ROW_BYTES)
-            .read_to_end(&mut text)?;
-        Ok(text)
     }
 
     fn paths_with_content(
@@ -249,11 +186,6 @@ impl Store {
         })?;
         Ok((kept, harmless))
     }
-}
-
-/// `event_data.17` as 17.
-fn row_number(identifier: &str) -> Option<i64> {
-    identifier.rsplit_once('.')?.1.parse().ok()
 }
 
 /// The path on the evidence of a path specification: of compressed streams, the file that holds them.
@@ -380,7 +312,7 @@ mod tests {
         crate::durable::write(&path, &[7; 5000]).unwrap();
         assert!(matches!(
             run(&path, &path, "/evidence"),
-            Err(SummaryError::Database(_))
+            Err(SummaryError::Store(StoreError::Foreign(_)))
         ));
         assert!(run(&folder.path().join("absent"), &path, "/evidence").is_err());
     }

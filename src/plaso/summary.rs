@@ -78,11 +78,14 @@ pub struct Silent {
     pub expected: String,
 }
 
-/// What the export script reports of its work.
+/// What an export reports of its work.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct ExportReceipt {
     /// Documents written.
     pub documents: u64,
+    /// Events that psort takes for doubles and leaves out.
+    #[serde(default)]
+    pub duplicates: u64,
     /// Event rows in the storage file.
     #[serde(default)]
     pub events: u64,
@@ -92,4 +95,13 @@ pub struct ExportReceipt {
     /// Numbers that JSON does not have, written as text.
     #[serde(default)]
     pub replaced_numbers: u64,
+    /// Documents that Plaso's own code made, because ours does not know how.
+    #[serde(default)]
+    pub by_plaso: u64,
+    /// Date and time of the first document.
+    #[serde(default)]
+    pub first: Option<String>,
+    /// Date and time of the last document.
+    #[serde(default)]
+    pub last: Option<String>,
 }

@@ -14,6 +14,7 @@ import re
 import sys
 
 import plaso
+from acstore.containers import interface as containers_interface
 from plaso.containers import events  # pylint: disable=unused-import
 from plaso.output import formatting_helper
 from plaso.output import mediator
@@ -165,6 +166,10 @@ def case(helper, output_mediator, stored):
         event_data = json_serializer.JSONAttributeContainerSerializer.ReadSerialized(json.dumps(stored))
     except Exception:  # pylint: disable=broad-except
         return None
+    # As the storage reader does; all events of a real storage file have one.
+    event_data.SetEventDataStreamIdentifier(
+        containers_interface.AttributeContainerIdentifier(name="event_data_stream", sequence_number=1)
+    )
     try:
         message = helper._FormatMessage(output_mediator, None, event_data, None)  # pylint: disable=protected-access
     except Exception:  # pylint: disable=broad-except
@@ -198,6 +203,9 @@ def main():
             # Of a type that no formatter is for, the same attributes are printed by the default one.
             if dice.random() < 0.05:
                 name = f"unknown:{name}"
+            # A piece with two names makes Plaso raise at the first message. Of a second it would use what pieces
+            # it came to, but psort has ended then.
+            formatter._format_string_pieces_map = []  # pylint: disable=protected-access
             made = case(helper, output_mediator, attributes.stored(name))
             if made:
                 print(json.dumps(made))

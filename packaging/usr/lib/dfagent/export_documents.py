@@ -2,6 +2,7 @@
 """Writes the documents that psort would send to OpenSearch for Timesketch to a file.
 
     export_documents.py STORE.plaso OUTPUT.jsonl --receipt RECEIPT.json
+    export_documents.py STORE.plaso --rows FORMATTERS
 
 This runs Plaso's own psort with its output module opensearch_ts, in this process.
 Only the client that would speak to the server is replaced, by one that writes every
@@ -17,6 +18,10 @@ received, in psort's order and without the duplicates that psort leaves out, exc
 The output is complete if, and only if, the exit code is 0 and the receipt is there; it
 is written last. On failure the exit code is 1, with one sentence on standard error; an
 output that was begun stays. Beside the output, psort's warnings go to OUTPUT.log.gz.
+
+With --rows it answers questions for single documents instead, as long as standard input
+is open: each line is the row of an event, each answer a line of whether it has text that
+is not Unicode (0 or 1), how many numbers were replaced, and the document.
 """
 
 import argparse
@@ -90,7 +95,7 @@ class DocumentFile:
         """
         document.pop("__ts_timeline_id", None)
         try:
-            self._file_object.write(self._serialize(document) + b"\n")
+            self._file_object.write(self.serialize(document) + b"\n")
         except OSError as exception:
             raise ExportError(f"write the documents: {exception.strerror}") from exception
         # Whatever a value of an unforeseen type raises must not reach psort as it is.
@@ -109,7 +114,7 @@ class DocumentFile:
             if self.last is None or timestamp >= self.last[0]:
                 self.last = (timestamp, document.get("datetime"))
 
-    def _serialize(self, document):
+    def serialize(self, document):
         """Serializes a document.
 
         Args:
@@ -304,13 +309,60 @@ def _count_events(store):
         reader.Close()
 
 
-def _run_psort(store, folder, log, document_file, words):
+def _prepare_psort(store, folder, log, custom, words):
+    """Prepares psort.
+
+    Args:
+        store (str): path of the storage file.
+        folder (str): path of a folder to write temporary files to.
+        log (str): path of psort's log file.
+        custom (str): path of a file of formatters, or None.
+        words (Words): takes what psort says.
+
+    Returns:
+        PsortTool: psort.
+
+    Raises:
+        ExportError: if psort cannot work with the storage file.
+    """
+    from plaso.cli import psort_tool
+
+    # psort's script is not used: after this, it only asks whether the release is old and
+    # turns some, but not all, errors into words.
+    tool = psort_tool.PsortTool(output_writer=words)
+    # A warning, of an encoding of ASCII for example, is no reason to wait for a person.
+    tool._WaitUserWarning = lambda: None  # pylint: disable=protected-access
+
+    # The output module wants a file of mappings for the index that it will not create.
+    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".mappings-") as mappings:
+        mappings.write("{}\n")
+        mappings.flush()
+        arguments = ["--unattended", "--quiet", "--status_view", "none"]
+        arguments += ["--logfile", log, "--output_format", "opensearch_ts"]
+        arguments += ["--opensearch_mappings", mappings.name]
+        if custom:
+            arguments += ["--custom_formatter_definitions", custom]
+        arguments += ["--timeline_identifier", str(_TIMELINE_IDENTIFIER), store]
+        # Plaso looks for the output module in sys.argv, whatever it is asked to parse.
+        sys.argv = ["psort", *arguments]
+        try:
+            accepted = tool.ParseArguments(arguments)
+        # Plaso's parser of arguments ends the program when it does not know one.
+        except SystemExit:
+            accepted = False
+        if not accepted:
+            raise ExportError(f"run psort on {store}: {words.reason()}")
+    return tool
+
+
+def _run_psort(store, folder, log, custom, document_file, words):
     """Runs psort.
 
     Args:
         store (str): path of the storage file.
         folder (str): path of a folder to write temporary files to.
         log (str): path of psort's log file.
+        custom (str): path of a file of formatters, or None.
         document_file (DocumentFile): where the documents go.
         words (Words): takes what psort says.
 
@@ -320,47 +372,116 @@ def _run_psort(store, folder, log, document_file, words):
     Raises:
         ExportError: if psort cannot work with the storage file.
     """
-    from plaso.cli import psort_tool
     from plaso.output import shared_opensearch
 
     client = DocumentClient(document_file)
     shared_opensearch.opensearchpy.OpenSearch = lambda *_, **__: client
 
     counters = _Counters()
-    # psort's script is not used: after this, it only asks whether the release is old and
-    # turns some, but not all, errors into words.
-    tool = psort_tool.PsortTool(output_writer=words)
-    # A warning, of an encoding of ASCII for example, is no reason to wait for a person.
-    tool._WaitUserWarning = lambda: None  # pylint: disable=protected-access
+    tool = _prepare_psort(store, folder, log, custom, words)
     # The engine forgets its counters at the end, but reports them just before.
     tool._status_view.GetAnalysisStatusUpdateCallback = lambda: counters.update  # pylint: disable=protected-access
-
-    # The output module wants a file of mappings for the index that it will not create.
-    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".mappings-") as mappings:
-        mappings.write("{}\n")
-        mappings.flush()
-        arguments = ["--unattended", "--quiet", "--status_view", "none"]
-        arguments += ["--logfile", log, "--output_format", "opensearch_ts"]
-        arguments += ["--opensearch_mappings", mappings.name]
-        arguments += ["--timeline_identifier", str(_TIMELINE_IDENTIFIER), store]
-        # Plaso looks for the output module in sys.argv, whatever it is asked to parse.
-        sys.argv = ["psort", *arguments]
-        # Plaso's arguments helper looks for the output format in sys.argv to know which
-        # other arguments there are.
-        sys.argv = ["psort", *arguments]
-        try:
-            accepted = tool.ParseArguments(arguments)
-        # Plaso's parser of arguments ends the program when it does not know one.
-        except SystemExit:
-            accepted = False
-        if not accepted:
-            raise ExportError(f"run psort on {store}: {words.reason()}")
-
     tool.ProcessStorage()
 
     if counters.duplicates is None:
         raise ExportError("learn from psort how many events are duplicates: it does not say")
     return counters.duplicates
+
+
+class SingleDocuments:
+    """Makes the documents of single events with psort's own code."""
+
+    def __init__(self, store, formatters, custom, words):
+        """Opens a storage file.
+
+        Args:
+            store (str): path of the storage file.
+            formatters (str): path of Plaso's folder of formatters.
+            custom (str): path of a file of formatters, or None.
+            words (Words): takes what psort says.
+
+        Raises:
+            ExportError: if psort cannot work with the storage file.
+        """
+        import opensearchpy.serializer
+        from plaso.multi_process import output_engine
+        from plaso.output import opensearch_ts
+        from plaso.storage import factory
+
+        _count_events(store)
+        folder = tempfile.gettempdir()
+        tool = _prepare_psort(store, folder, os.devnull, custom, words)
+        # pylint: disable=protected-access
+        configuration = tool._CreateOutputAndFormattingProcessingConfiguration()
+        configuration.data_location = os.path.dirname(formatters)
+        engine = output_engine.OutputAndFormattingMultiProcessEngine()
+        self._reader = factory.StorageFactory.CreateStorageReaderForFile(store)
+        self._mediator = engine._CreateOutputMediator(self._reader, configuration)
+        self._module = opensearch_ts.OpenSearchTimesketchOutputModule()
+        self._document_file = DocumentFile(None, opensearchpy.serializer.JSONSerializer().default)
+
+    def answer(self, row):
+        """Makes one document.
+
+        Args:
+            row (int): row of the event.
+
+        Returns:
+            bytes: a line: the two numbers of changes, and the document.
+
+        Raises:
+            ExportError: if there is no such event.
+        """
+        event = self._reader.GetAttributeContainerByIndex("event", row - 1)
+        if event is None:
+            raise ExportError(f"find event {row}")
+
+        event_data = self._reader.GetAttributeContainerByIdentifier(
+            "event_data", event.GetEventDataIdentifier()
+        )
+        event_data_stream = None
+        stream_identifier = event_data.GetEventDataStreamIdentifier()
+        if stream_identifier:
+            event_data_stream = self._reader.GetAttributeContainerByIdentifier(
+                "event_data_stream", stream_identifier
+            )
+        event_tag = self._reader.GetEventTagByEventIdentifer(event.GetIdentifier())
+
+        document = self._module.GetFieldValues(
+            self._mediator, event, event_data, event_data_stream, event_tag
+        )
+        self._document_file.escaped_surrogates = 0
+        self._document_file.replaced_numbers = 0
+        line = self._document_file.serialize(document)
+        counts = (
+            self._document_file.escaped_surrogates,
+            self._document_file.replaced_numbers,
+        )
+        return b"%d %d %s\n" % (*counts, line)
+
+
+def answer_rows(store, formatters, custom, questions, answers, words):
+    """Answers questions for single documents until there are no more.
+
+    Args:
+        store (str): path of the storage file.
+        formatters (str): path of Plaso's folder of formatters.
+        custom (str): path of a file of formatters, or None.
+        questions (file): rows of events, a line each.
+        answers (file): takes the answers.
+        words (Words): takes what psort says.
+
+    Raises:
+        ExportError: if a document cannot be made.
+    """
+    try:
+        documents = SingleDocuments(store, formatters, custom, words)
+    except ImportError as exception:
+        raise ExportError(f"start psort: {exception!s}") from exception
+
+    for question in questions:
+        answers.write(documents.answer(int(question)))
+        answers.flush()
 
 
 def _write_receipt(path, receipt):
@@ -384,13 +505,14 @@ def _write_receipt(path, receipt):
         os.close(descriptor)
 
 
-def export(store, output, receipt, words):
+def export(store, output, receipt, custom, words):
     """Exports the documents of a storage file.
 
     Args:
         store (str): path of the storage file.
         output (str): path of the file of documents, which must not exist.
         receipt (str): path of the receipt.
+        custom (str): path of a file of formatters, or None.
         words (Words): takes what psort says.
 
     Raises:
@@ -419,7 +541,8 @@ def export(store, output, receipt, words):
     with file_object:
         convert = opensearchpy.serializer.JSONSerializer().default
         document_file = DocumentFile(file_object, convert)
-        duplicates = _run_psort(store, folder, f"{output}.log.gz", document_file, words)
+        log = f"{output}.log.gz"
+        duplicates = _run_psort(store, folder, log, custom, document_file, words)
 
         documents = document_file.documents
         if documents + duplicates != events:
@@ -473,18 +596,31 @@ def main():
     """
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("store", help="Plaso storage file")
-    parser.add_argument("output", help="file to create, one document per line")
-    parser.add_argument("--receipt", required=True, help="file to write what was exported to")
+    parser.add_argument("output", nargs="?", help="file to create, one document per line")
+    parser.add_argument("--receipt", help="file to write what was exported to")
+    parser.add_argument(
+        "--rows", metavar="FORMATTERS", help="answer for single rows, with Plaso's formatters"
+    )
+    parser.add_argument("--custom", metavar="FILE", help="more formatters, which come first")
     options = parser.parse_args()
+    if not options.rows and not (options.output and options.receipt):
+        parser.error("an output and a receipt are needed")
 
     failure = None
     # Absolute, so that no path begins with a dash and each has a folder.
-    paths = [os.path.abspath(p) for p in (options.store, options.output, options.receipt)]
+    store, output, receipt, rows, custom = (
+        path and os.path.abspath(path)
+        for path in (options.store, options.output, options.receipt, options.rows, options.custom)
+    )
+    questions, answers = sys.stdin.buffer, sys.stdout.buffer
     # Whoever waits for one sentence is not to find it among all that psort prints.
     words = Words()
     with contextlib.redirect_stdout(words), contextlib.redirect_stderr(words):
         try:
-            export(*paths, words)
+            if rows:
+                answer_rows(store, rows, custom, questions, answers, words)
+            else:
+                export(store, output, receipt, custom, words)
         except Exception as exception:  # pylint: disable=broad-except
             failure = exception
 
