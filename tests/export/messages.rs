@@ -40,11 +40,7 @@ pub fn trials() -> Vec<Trial> {
     let plaso = [Need::Plaso];
     vec![
         trial("messages_are_plasos_own", &plaso, messages),
-        trial(
-            "definitions_are_as_pyyaml_reads_them",
-            &plaso,
-            definitions,
-        ),
+        trial("definitions_are_as_pyyaml_reads_them", &plaso, definitions),
         trial("python_escapes_what_the_table_says", &plaso, unprintable),
     ]
 }
