@@ -11,6 +11,7 @@ import argparse
 import logging
 import pathlib
 import random
+import resource
 import sys
 import tempfile
 
@@ -171,6 +172,8 @@ def main():
     parser.add_argument("--custom", help="formatters that psort will be given, too")
     parser.add_argument("--earlier", action="store_true", help="as in the format of before 2026-05")
     options = parser.parse_args()
+    # Something that eats all memory is to end this program, not the machine.
+    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
     # Plaso has something to say about most of these events.
     logging.disable()
     with stores.Store(options.store, options.compression) as store:

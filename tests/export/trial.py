@@ -12,6 +12,8 @@ from plaso.storage import factory
 
 FORMATTERS = pathlib.Path(plaso.__file__).parent / "data" / "formatters"
 
+MOST_VOLUMES = 1000
+
 
 class Trial:
     """Plaso's own code for one event at a time."""
@@ -48,8 +50,12 @@ class Trial:
 
     def survives(self, text, event, stream, tag):
         """Whether psort makes a document of it."""
-        data_type = json.loads(text)["data_type"]
+        found = json.loads(text)
+        data_type, volumes = found["data_type"], found.get("number_of_volumes")
         if not isinstance(data_type, str) or data_type.lower() in self._broken:
+            return False
+        # psort makes a text for each of them (plaso/formatters/winprefetch.py) until there is no memory left.
+        if isinstance(volumes, int) and volumes > MOST_VOLUMES:
             return False
         try:
             data = json_serializer.JSONAttributeContainerSerializer.ReadSerialized(text)
