@@ -141,7 +141,7 @@ def fill_streams(maker, count):
     """Two events in every event data stream: one that names itself, one that does not."""
     del count
     for number, stream in enumerate([*maker.streams(), None]):
-        for found in ({"body": "x"}, {"body": "x", "display_name": "own", "md5_hash": "own", "yara_match": ["own"]}):
+        for found in ({"message_body": "x"}, {"message_body": "x", "display_name": "own", "md5_hash": "own", "yara_match": ["own"]}):
             maker.try_event(values.event_data("syslog:line", found), stream, moment=number)
 
 
@@ -151,7 +151,7 @@ def fill_deadly(maker, count):
         found = Maker(other, maker.random.random())
         fill_formatters(found, count)
     deadly = [one for one in found.deadly if found.trial.stored(one[0])]
-    maker.try_event(values.event_data("syslog:line", {"body": "x"}), None, moment=1)
+    maker.try_event(values.event_data("syslog:line", {"message_body": "x"}), None, moment=1)
     data, made = maker.dice.one(deadly)
     data.SetEventDataStreamIdentifier(None)
     maker.store.data(data)

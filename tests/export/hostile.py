@@ -110,6 +110,12 @@ def odd_types(connection):
                            rows)
 
 
+def no_time(connection):
+    """An event without a time. Plaso always writes one; psort would make a document of it."""
+    one_event(connection)
+    connection.execute("UPDATE event SET timestamp = NULL")
+
+
 def text_not_unicode(connection):
     """Text that is not UTF-8."""
     one_event(connection)
@@ -204,7 +210,7 @@ RIGHT = {"one_event": one_event, "triggers": triggers}
 REFUSED = {
     "endless_view": endless_view, "cyclic_views": cyclic_views, "view_of_data": view_of_data,
     "generated_columns": generated_columns, "virtual_table": virtual_table, "other_columns": other_columns,
-    "without_rowid": without_rowid, "missing_data": other_identifiers("event_data.2"),
+    "without_rowid": without_rowid, "no_time": no_time, "missing_data": other_identifiers("event_data.2"),
     "no_identifier": other_identifiers(None), "data_of_another_table": other_identifiers("event_source.1"),
     "far_identifier": other_identifiers("event_data.99999999999999999999"),
     "not_zlib": content(lambda: b"\x00not zlib"), "cut_zlib": content(lambda: data(body="x" * 500)[:-20]),

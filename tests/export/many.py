@@ -26,7 +26,7 @@ def fill(store, count):
     dice = random.Random(3)
     streams = [store.stream(paths.host(f"/stream/{number}")) for number in range(3)]
     for number in range(count // 3):
-        body = {"body": f"event data {number}", "pid": number % 7}
+        body = {"message_body": f"event data {number}", "pid": number % 7}
         original = dice.randrange(number + 1) if number % 10 == 0 else number
         data = store.data(values.event_data("syslog:line", body), dice.choice(streams),
                           hash_value=f"{original * 2654435761 % 2**32:032x}")
@@ -35,7 +35,7 @@ def fill(store, count):
             if dice.randrange(500) == 0:
                 store.tag(event, f"tag_{number}")
     for number, moment in enumerate((MOMENT - 1, MOMENT + 1, MOMENT + 1)):
-        data = store.data(values.event_data("syslog:line", {"body": "neighbour"}))
+        data = store.data(values.event_data("syslog:line", {"message_body": "neighbour"}))
         store.event(trial.event(moment, f"neighbour {number % 2}"), data)
 
 

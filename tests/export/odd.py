@@ -1,4 +1,4 @@
-"""Storage files about order, doubles, what is missing, and times that have no usual text."""
+"""Storage files about order, doubles, what is missing, times that have no usual text, and unusual JSON."""
 
 import json
 import sqlite3
@@ -17,7 +17,7 @@ def fill_order(maker, count):
     hashes = [f"{number:032x}" for number in range(4)] + ["", "UNKNOWN", "\u00fc", "zz"]
     descriptions = ("Last Access Time", "Creation Time", "Recorded Time", "Added Time", "a", "\u00e9", "Z", None)
     for number in range(20 * count):
-        data = values.event_data("syslog:line", {"body": f"event data {number}"})
+        data = values.event_data("syslog:line", {"message_body": f"event data {number}"})
         stream = maker.dice.one([*streams, None])
         maker.store.data(data, stream, hash_value=maker.dice.one(hashes))
         for _ in range(maker.random.randrange(1, 4)):
@@ -46,34 +46,33 @@ def fill_years(maker, count):
         year = maker.random.randrange(-1970, 290_000) if number % 2 else maker.random.randrange(-1970, 1000)
         moment = year * MICROSECONDS_OF_YEAR + maker.random.randrange(MICROSECONDS_OF_YEAR)
         if moment < 2**63:
-            maker.try_event(values.event_data("syslog:line", {"body": str(number)}), None, moment=moment)
+            maker.try_event(values.event_data("syslog:line", {"message_body": str(number)}), None, moment=moment)
 
 
 def fill_negative(maker, count):
     """The same event data as `positive`, and events before the year 0, of which psort dies."""
     fill_positive(maker, count)
     for number, moment in enumerate((-(2**63), -(2**62), -62167219200000001, -62198755200000000, -99999999999999999)):
-        data = maker.store.data(values.event_data("syslog:line", {"body": f"before {number}"}))
+        data = maker.store.data(values.event_data("syslog:line", {"message_body": f"before {number}"}))
         maker.store.event(trial.event(moment, "Recorded Time"), data)
 
 
 def fill_positive(maker, count):
     """Events of usual times."""
     for number in range(count):
-        data = maker.store.data(values.event_data("syslog:line", {"body": f"after {number}"}))
+        data = maker.store.data(values.event_data("syslog:line", {"message_body": f"after {number}"}))
         maker.store.event(trial.event(number * MICROSECONDS_OF_YEAR, "Recorded Time"), data)
 
 
 def fill_absent(maker, count):
-    """What can be missing: hashes, descriptions, times, parser chains, streams that are not there."""
+    """What can be missing: hashes, descriptions, parser chains, streams that are not there."""
     for number in range(count):
-        data = values.event_data("syslog:line", {"body": f"event data {number}"})
+        data = values.event_data("syslog:line", {"message_body": f"event data {number}"})
         stream = maker.store.stream(paths.host("/there")) if number % 2 else None
         maker.store.data(data, stream, hash_value="" if number % 3 else None)
-        moment = None if number == 5 else number
-        maker.store.event(trial.event(moment, None if number % 4 == 0 else "Recorded Time"), data)
+        maker.store.event(trial.event(number, None if number % 4 == 0 else "Recorded Time"), data)
     # A stream that is named and not there; Plaso's writer has no way to say so.
-    missing = values.event_data("syslog:line", {"body": "no such stream"})
+    missing = values.event_data("syslog:line", {"message_body": "no such stream"})
     gone = maker.store.stream(paths.host("/gone"))
     gone.GetIdentifier().sequence_number = 4000
     maker.store.data(missing, gone)
@@ -82,19 +81,19 @@ def fill_absent(maker, count):
 
 # JSON that Python reads, though Plaso's writer writes none of it.
 FORMS = (
-    '"body": "twice", "pid": 1, "body": "last"', '"body" :\t"space"\n', '"body": "\\u0041\\/\\b\\f\\n\\r\\t\\""',
-    '"body": "\\ud83d\\ude00 \\ud83d \\ude00"', '"body": "\u00fc \U0001f600 \u2028"', '"pid": -0', '"pid": 1E5',
+    '"message_body": "twice", "pid": 1, "message_body": "last"', '"message_body" :\t"space"\n', '"message_body": "\\u0041\\/\\b\\f\\n\\r\\t\\""',
+    '"message_body": "\\ud83d\\ude00 \\ud83d \\ude00"', '"message_body": "\u00fc \U0001f600 \u2028"', '"pid": -0', '"pid": 1E5',
     '"pid": 1.50', '"pid": 1e400', '"pid": -1e-400', '"pid": 12345678901234567890123', '"pid": 0.1e1',
-    '"pid": NaN', '"pid": -Infinity', '"pid": 1.0', '"pid": 100000000000000000000.0', '"body": null', '"": "no name"',
-    '"body": [[], [[]], {"a": {"b": [1.0, 1E2, null, true]}}]', '"body": {"__type__": "tuple", "values": [1, [2], "3"]}',
-    '"body": [{"__type__": "tuple", "values": []}, {"__type__": "tuple", "values": [1]}]',
-    '"body": [{"__type__": "bytes", "stream": "=00"}]', '"body": {"__type__": "nothing"}', '"body": {"a": 1}',
-    '"body": [{"__type__": "DateTimeValues", "__class_name__": "PosixTime", "timestamp": 1}, 2]',
-    '"body": [{"__type__": "collections.Counter", "a": 1}]', '"body": [{"__type__": "", "a": 1}]',
+    '"pid": NaN', '"pid": -Infinity', '"pid": 1.0', '"pid": 100000000000000000000.0', '"message_body": null', '"": "no name"',
+    '"message_body": [[], [[]], {"a": {"b": [1.0, 1E2, null, true]}}]', '"message_body": {"__type__": "tuple", "values": [1, [2], "3"]}',
+    '"message_body": [{"__type__": "tuple", "values": []}, {"__type__": "tuple", "values": [1]}]',
+    '"message_body": [{"__type__": "bytes", "stream": "=00"}]', '"message_body": {"__type__": "nothing"}', '"message_body": {"a": 1}',
+    '"message_body": [{"__type__": "DateTimeValues", "__class_name__": "PosixTime", "timestamp": 1}, 2]',
+    '"message_body": [{"__type__": "collections.Counter", "a": 1}]', '"message_body": [{"__type__": "", "a": 1}]',
     '"_event_data_stream_identifier": "event_data_stream.1"', '"_parser_chain": null', '"_parser_chain": ""',
     '"data_type": "fs:stat"', '"__container_type__": "event_data"', '"_event_values_hash": null',
     '"path_spec": {"__type__": "PathSpec", "type_indicator": "OS", "location": "/own"}',
-    '"hex": "\\uD800\\uDC00"', '"body": "' + "y" * 70000 + '"',
+    '"hex": "\\uD800\\uDC00"', '"message_body": "' + "y" * 70000 + '"',
 )
 
 
