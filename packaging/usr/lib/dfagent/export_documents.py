@@ -41,6 +41,9 @@ _TIMELINE_IDENTIFIER = 1
 
 _LONGEST_SENTENCE = 400
 
+# The format whose single events can be made into documents, though psort takes only its own.
+_OLDEST_FORMAT = 20230327
+
 
 class ExportError(Exception):
     """The documents cannot be exported; the text is a sentence for a person.
@@ -407,7 +410,11 @@ class SingleDocuments:
         from plaso.multi_process import output_engine
         from plaso.output import opensearch_ts
         from plaso.storage import factory
+        from plaso.storage.sqlite import sqlite_file
 
+        # Plaso refuses the format before this one, in which the tables that events are in are the same.
+        reader_type = sqlite_file.SQLiteStorageFile
+        reader_type._READ_COMPATIBLE_FORMAT_VERSION = _OLDEST_FORMAT  # pylint: disable=protected-access
         _count_events(store)
         folder = tempfile.gettempdir()
         tool = _prepare_psort(store, folder, os.devnull, custom, words)
