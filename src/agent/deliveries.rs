@@ -71,7 +71,7 @@ impl Deliveries {
     pub(super) fn at(directory: &Path, settings: &Settings) -> Self {
         let account = Account::named(&settings.delivery.user);
         Self {
-            outbox: Outbox::at(directory, Some(account)).for_server(&settings.timesketch.url),
+            outbox: Outbox::at(directory, Some(account)).by(settings),
             watch: None,
             seen: BTreeMap::new(),
             meters: BTreeMap::new(),

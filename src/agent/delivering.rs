@@ -241,8 +241,7 @@ impl Agent {
     pub(super) fn deliver_by(&mut self) {
         let settings = self.in_force.settings();
         let account = Account::named(&settings.delivery.user);
-        self.deliveries.outbox = Outbox::at(self.in_force.directory(), Some(account))
-            .for_server(&settings.timesketch.url);
+        self.deliveries.outbox = Outbox::at(self.in_force.directory(), Some(account)).by(settings);
         if let Err(error) = self.deliveries.open(settings) {
             let error = printable::causes(&error);
             tracing::error!(dfagent_error = error, "events cannot be handed over");

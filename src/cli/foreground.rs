@@ -82,7 +82,7 @@ impl Foreground {
         stop: watch::Receiver<bool>,
     ) -> Result<Self, ServiceError> {
         let place = jobs.join(PLACE);
-        let outbox = Outbox::at(&place, None).for_server(&settings.timesketch.url);
+        let outbox = Outbox::at(&place, None).by(&settings);
         outbox.make()?;
         let keep = settings.delivery.keep;
         let teller = Teller::default();

@@ -71,7 +71,7 @@ impl Delivering<'_> {
         } = *target;
         let id = self.state.slice(slice).upload_id();
         let chunk = Chunk {
-            file: &context.outbox.storage(&order.job, &slice.name),
+            file: &context.outbox.file(&order.job, slice),
             file_size: slice.bytes,
             offset: piece.offset,
             length: piece.length,
