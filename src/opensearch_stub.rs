@@ -148,6 +148,9 @@ impl Client {
             cluster: value["cluster_name"].as_str().unwrap_or("").into(),
         })
     }
+    pub async fn clause_limit(&self) -> Result<u64, ClientError> {
+        Ok(1024)
+    }
     pub async fn shards(&self) -> Result<Shards, ClientError> {
         Ok(Shards {
             open: 0,
@@ -185,11 +188,7 @@ impl Client {
             None => json!({"query": {"match_all": {}}}),
         };
         let answer = self
-            .ask(
-                Method::POST,
-                &format!("/{index}/_count"),
-                query.to_string(),
-            )
+            .ask(Method::POST, &format!("/{index}/_count"), query.to_string())
             .await?;
         let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         value["count"]

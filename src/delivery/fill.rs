@@ -122,6 +122,13 @@ fn whole_timeline(outbox: &Outbox, folder: &Path, manifest: &Manifest) -> Result
     let host = hosts.next().filter(|_| hosts.next().is_none());
     let host = host.unwrap_or_default();
     let line = |text: String| printable::line(&text, 100);
+    let lines = lines_of(&file)?;
+    if lines.sha256 != timeline.file.sha256 {
+        return Err(FileError::Refused {
+            path: file,
+            reason: "it is not the file that the manifest names (another SHA-256)",
+        });
+    }
     let (record_sha256, _) = durable::hash_file(&folder.join("manifest.json"))?;
     let handed = HandedSlice {
         schema: SCHEMA.to_owned(),
@@ -134,7 +141,7 @@ fn whole_timeline(outbox: &Outbox, folder: &Path, manifest: &Manifest) -> Result
         sha256: timeline.file.sha256.clone(),
         plaso: manifest.plaso.version.clone(),
         record_sha256,
-        lines: Some(lines_of(&file)?),
+        lines: Some(lines),
         ..HandedSlice::default()
     };
     outbox.hand_over(&manifest.job, &handed, &file)
