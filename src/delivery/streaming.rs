@@ -197,6 +197,7 @@ mod tests {
     fn handed(name: &str, documents: u64) -> HandedSlice {
         HandedSlice {
             name: name.into(),
+            sha256: format!("sha of {name}"),
             documents,
             ..HandedSlice::default()
         }
