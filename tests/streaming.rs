@@ -65,7 +65,7 @@ fn needs() -> Vec<lab::Need> {
     vec![
         Need::Root,
         Need::Plaso,
-        Need::Program("redis-server"),
+        Need::Program("redis-check-rdb"),
         Need::Program("curl"),
         Need::Other(
             servers::are_installed(),
