@@ -26,6 +26,7 @@ pub mod life;
 pub mod manifest;
 pub mod metrics;
 pub mod opensearch;
+pub mod opensearch_stub;
 pub mod plaso;
 pub mod policy;
 pub mod printable;

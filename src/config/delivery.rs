@@ -18,6 +18,16 @@ pub enum Destination {
     Local,
     /// Storage files to Timesketch.
     Upload,
+    /// Documents into OpenSearch while later slices are extracted, as a timeline of Timesketch where there is one.
+    Stream,
+}
+
+impl Destination {
+    /// Whether events go to a server.
+    #[must_use]
+    pub const fn is_remote(self) -> bool {
+        matches!(self, Self::Upload | Self::Stream)
+    }
 }
 
 /// What an agent does while the server would not take what it makes.
@@ -51,6 +61,8 @@ pub struct DeliverySettings {
     pub patience_seconds: u64,
     /// Times.
     pub tries: u32,
+    /// Whether documents that go into OpenSearch say which volume, host and slice they are from.
+    pub labels: bool,
 }
 
 impl Default for DeliverySettings {
@@ -64,6 +76,7 @@ impl Default for DeliverySettings {
             when_unready: WhenUnready::Warn,
             patience_seconds: 900,
             tries: 3,
+            labels: true,
         }
     }
 }
@@ -174,7 +187,7 @@ impl TimesketchSettings {
     }
 }
 
-/// `[opensearch]`: only asked for what limits searches.
+/// `[opensearch]`: asked for what limits searches, and given documents where `delivery.to` is `stream`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct OpensearchSettings {
@@ -186,11 +199,26 @@ pub struct OpensearchSettings {
     pub password_file: PathBuf,
     /// Certificates of authorities, PEM, besides the system's.
     pub ca_file: PathBuf,
+    /// What the names of our indexes begin with.
+    pub index_prefix: String,
+}
+
+/// Characters of a prefix: every index of a sketch stands in one address, and OpenSearch takes 4 KiB of it.
+const MOST_PREFIX: usize = 40;
+
+/// Whether index names may begin so (`MetadataCreateIndexService.validateIndexOrAliasName` of OpenSearch 3.8.0, and
+/// no more letters than are needed).
+fn is_index_prefix(prefix: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let fits = |byte: u8| letter(byte) || b"-_.".contains(&byte);
+    let begins = prefix.bytes().next().is_none_or(letter);
+    begins && prefix.len() <= MOST_PREFIX && prefix.bytes().all(fits)
 }
 
 pub(super) fn check(
     delivery: &DeliverySettings,
     timesketch: &TimesketchSettings,
+    opensearch: &OpensearchSettings,
 ) -> Result<(), ConfigError> {
     let wrong = |key, problem: &str| {
         let problem = problem.to_owned();
@@ -200,6 +228,18 @@ pub(super) fn check(
         return wrong(
             "timesketch.url",
             "delivery.to is \"upload\", so the server's address is needed",
+        );
+    }
+    if delivery.to == Destination::Stream && opensearch.url.is_empty() {
+        return wrong(
+            "opensearch.url",
+            "delivery.to is \"stream\", so the address of OpenSearch is needed",
+        );
+    }
+    if !is_index_prefix(&opensearch.index_prefix) {
+        return wrong(
+            "opensearch.index_prefix",
+            "use up to 40 small letters, digits, dots, dashes and underscores, a letter or digit first",
         );
     }
     if !(timesketch.url.is_empty() || is_web_address(&timesketch.url)) {
@@ -255,6 +295,25 @@ pub fn is_web_address(url: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_index_prefix_is_one_that_opensearch_takes() {
+        for good in ["", "ir-", "a.b_c", "7"] {
+            assert!(is_index_prefix(good), "{good}");
+        }
+        for bad in [
+            "-a",
+            "_a",
+            ".a",
+            "A",
+            "a*",
+            "a/b",
+            "\u{e9}",
+            &"a".repeat(41),
+        ] {
+            assert!(!is_index_prefix(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn a_password_never_goes_over_a_plain_network() {
