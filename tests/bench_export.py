@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Measures our export of a storage file against psort's, in interleaved rounds.
+
+usage: bench_export.py OUTDIR [--events N ...] [--rounds R] [--psort N]
+
+Both write the same documents of the same storage files (tests/export/large.py); of those with more events than
+--psort says only ours is measured. CPU seconds are of the process and all that it started, peak memory is of the
+process. Figures are ratios within one run. Prints, and asserts nothing but that documents and counts are equal.
+"""
+
+import argparse
+import concurrent.futures
+import contextlib
+import glob
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+PROGRAM = os.path.join(ROOT, "target", "release", "dfagent")
+PYTHON = os.path.join(ROOT, "target", "plaso", "bin", "python")
+SCRIPT = os.path.join(ROOT, "packaging", "usr", "lib", "dfagent", "export_documents.py")
+FORMATTERS = os.path.join(ROOT, "target", "plaso", "lib", "python3*", "site-packages", "plaso", "data", "formatters")
+MIB = 1 << 20
+
+
+def peak_of(pid, ended):
+    """Reads, until the process ends, what memory it had at the most: what `wait4` says counts its parent in."""
+    peak = 0
+    while not ended.is_set():
+        with contextlib.suppress(OSError, IndexError), open(f"/proc/{pid}/status", encoding="ascii") as file:
+            peak = int([line.split()[1] for line in file if line.startswith("VmHWM:")][0])
+        ended.wait(0.02)
+    return peak / 1024
+
+
+def measured(command):
+    """Runs a command; returns seconds, CPU seconds and peak memory in MiB."""
+    started, ended = time.monotonic(), threading.Event()
+    with concurrent.futures.ThreadPoolExecutor() as pool, \
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                             env={**os.environ, "PYTHONHASHSEED": "0"}) as process:
+        peak = pool.submit(peak_of, process.pid, ended)
+        told = process.stderr.read().decode(errors="replace")
+        ended.set()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"bench: {command[0]} ended with {process.returncode}: {told[-2000:]}")
+    return {"all": time.monotonic() - started, "cpu": used.ru_utime + used.ru_stime, "peak": peak.result()}
+
+
+def export(name, store, output):
+    """One export; returns its figures and its receipt, and leaves its documents."""
+    documents, receipt = os.path.join(output, f"{name}.jsonl"), os.path.join(output, f"{name}.json")
+    for path in (documents, receipt):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    if name == "psort":
+        command = [PYTHON, "-B", SCRIPT, store, documents, "--receipt", receipt]
+    else:
+        (formatters,) = glob.glob(FORMATTERS)
+        command = [PROGRAM, "inside", "export", store, formatters, documents, receipt, PYTHON, SCRIPT]
+    figures = measured(command)
+    with open(receipt, encoding="utf-8") as file:
+        figures["receipt"] = json.load(file)
+    return figures
+
+
+def rounds_of(store, output, rounds, with_psort):
+    """Both exports in turn; returns figures by exporter."""
+    found = {"psort": [], "ours": []}
+    for number in range(rounds):
+        for name in ("psort", "ours") if number % 2 == 0 else ("ours", "psort"):
+            if name == "ours" or with_psort:
+                found[name].append(export(name, store, output))
+        if with_psort and number == 0:
+            check(found, output)
+    return found
+
+
+def check(found, output):
+    """Documents and counts are equal."""
+    compare = [sys.executable, "-B", os.path.join(HERE, "export", "compare.py")]
+    subprocess.run([*compare, os.path.join(output, "psort.jsonl"), os.path.join(output, "ours.jsonl")], check=True,
+                   stdout=subprocess.DEVNULL)
+    receipts = [found[name][0]["receipt"] for name in ("psort", "ours")]
+    for key in ("documents", "duplicates", "events"):
+        if receipts[0][key] != receipts[1][key]:
+            sys.exit(f"bench: {key} are {receipts[1][key]}, not {receipts[0][key]}")
+
+
+def show(store, found):
+    """Prints the figures."""
+    ours, psort = found["ours"], found["psort"]
+    events = ours[0]["receipt"]["events"]
+    print(f"\n{events} events, storage file of {os.path.getsize(store) / MIB:.0f} MiB, median of {len(ours)}")
+    print(f"{'':26}{'psort':>9}{'ours':>9}{'ratio':>8}")
+    rows = (("CPU per event (us)", "cpu", 1e6 / events, 1), ("seconds", "all", 1, 2), ("peak memory (MiB)", "peak", 1, 1))
+    for name, key, factor, digits in rows:
+        mine = statistics.median(figures[key] for figures in ours) * factor
+        if not psort:
+            print(f"{name:26}{'':9}{mine:9.{digits}f}")
+            continue
+        theirs = statistics.median(figures[key] for figures in psort) * factor
+        ratio = statistics.median(one[key] / other[key] for one, other in zip(psort, ours))
+        print(f"{name:26}{theirs:9.{digits}f}{mine:9.{digits}f}{ratio:8.1f}")
+
+
+def main():
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("output", help="folder for storage files and documents; what is in it is replaced")
+    parser.add_argument("--events", type=int, nargs="+", default=[50_000, 1_000_000])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--psort", type=int, default=50_000, help="the most events for psort (1 million: minutes)")
+    options = parser.parse_args()
+    output = os.path.abspath(options.output)
+    shutil.rmtree(output, ignore_errors=True)
+    os.makedirs(output)
+    for events in options.events:
+        store = os.path.join(output, f"{events}.plaso")
+        subprocess.run([sys.executable, "-B", os.path.join(HERE, "export", "large.py"), store, str(events)], check=True)
+        show(store, rounds_of(store, output, options.rounds, events <= options.psort))
+    shutil.rmtree(output)
+
+
+if __name__ == "__main__":
+    main()
