@@ -289,7 +289,7 @@ impl Settings {
                 format!("{name:?} is no name of a parser or plugin"),
             );
         }
-        delivery::check(&self.delivery, &self.timesketch)?;
+        delivery::check(&self.delivery, &self.timesketch, &self.opensearch)?;
         ec2::check(&self.ec2)?;
         worker::check(&self.devices, &self.attach, &self.hook)
     }

@@ -15,7 +15,8 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use crate::http::Fault;
 pub use chunk::{Chunk, ChunkAnswer};
 pub use client::Client;
-pub use error::{ClientError, Fault};
+pub use error::ClientError;
 pub use model::{Datasource, DatasourceStatus, Sketch, Timeline, TimelineStatus, Version};
