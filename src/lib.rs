@@ -26,7 +26,6 @@ pub mod life;
 pub mod manifest;
 pub mod metrics;
 pub mod opensearch;
-pub mod opensearch_stub;
 pub mod plaso;
 pub mod policy;
 pub mod printable;

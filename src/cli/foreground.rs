@@ -63,12 +63,14 @@ pub(super) fn set_servers(settings: &mut Settings, wanted: &Wanted<'_>) -> Resul
         settings.delivery.labels &= !streaming.no_labels;
         if let Some(url) = &streaming.opensearch {
             settings.opensearch.url.clone_from(url);
+            settings.opensearch.urls.clear();
         }
     }
     let streams = settings.delivery.to == Destination::Stream;
     if streams {
         let remedy = "give the address of OpenSearch, or set [opensearch] url";
-        check_address("--opensearch", &settings.opensearch.url, remedy)?;
+        let node = settings.opensearch.nodes().first().copied();
+        check_address("--opensearch", node.unwrap_or_default(), remedy)?;
     }
     if streams && settings.timesketch.url.is_empty() {
         return Ok(());

@@ -64,9 +64,11 @@ fn has_server(settings: &Settings) -> bool {
 
 /// The server, and OpenSearch where documents go there directly.
 fn says_where(settings: &Settings) -> String {
-    let (server, opensearch) = (settings.server(), &settings.opensearch.url);
+    let (server, nodes) = (settings.server(), settings.opensearch.nodes());
     match settings.delivery.to {
-        Destination::Stream if server != opensearch => format!("{server} by way of {opensearch}"),
+        Destination::Stream if !nodes.contains(&server) => {
+            format!("{server} by way of {}", nodes.join(", "))
+        }
         _ => server.to_owned(),
     }
 }

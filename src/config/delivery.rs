@@ -187,32 +187,90 @@ impl TimesketchSettings {
     }
 }
 
-/// `[opensearch]`: asked for what limits searches, and given documents where `delivery.to` is `stream`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+/// `[opensearch]`: where `stream` sends documents; else it is only asked for what limits searches.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct OpensearchSettings {
-    /// `https://opensearch.example.org:9200`; empty: it is not asked.
+    /// `https://opensearch.example.org:9200`; empty: none.
     pub url: String,
+    /// Nodes of one cluster, in place of `url`; the next one is taken when one is not reached.
+    pub urls: Vec<String>,
     /// As whom; empty: without.
     pub user: String,
     /// File with the password; empty: the systemd credential `opensearch-password`.
     pub password_file: PathBuf,
     /// Certificates of authorities, PEM, besides the system's.
     pub ca_file: PathBuf,
-    /// What the names of our indexes begin with.
+    /// What names of our indexes begin with.
     pub index_prefix: String,
+    /// Bulks that are under way at once.
+    pub connections: usize,
+    /// MiB of a bulk before it is packed.
+    pub bulk_mib: u64,
 }
 
-/// Characters of a prefix: every index of a sketch stands in one address, and OpenSearch takes 4 KiB of it.
-const MOST_PREFIX: usize = 40;
+impl Default for OpensearchSettings {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            urls: Vec::new(),
+            user: String::new(),
+            password_file: PathBuf::new(),
+            ca_file: PathBuf::new(),
+            index_prefix: String::new(),
+            connections: 2,
+            bulk_mib: 5,
+        }
+    }
+}
 
-/// Whether index names may begin so (`MetadataCreateIndexService.validateIndexOrAliasName` of OpenSearch 3.8.0, and
-/// no more letters than are needed).
+impl OpensearchSettings {
+    /// The nodes, however they are written; none: there is no OpenSearch.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<&str> {
+        if self.url.is_empty() {
+            self.urls.iter().map(String::as_str).collect()
+        } else {
+            vec![&self.url]
+        }
+    }
+
+    /// Bytes of a bulk before it is packed, and before a server refuses one for its size.
+    #[must_use]
+    pub const fn bulk_bytes(&self) -> u64 {
+        self.bulk_mib * MIB
+    }
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if !(self.url.is_empty() || self.urls.is_empty()) {
+            return Err(("opensearch.urls", "use either url or urls"));
+        }
+        if !self.nodes().iter().all(|url| is_web_address(url)) {
+            let problem = "each is to begin with https://, or http:// on loopback, and to hold no user or password";
+            return Err(("opensearch.url", problem));
+        }
+        if !is_index_prefix(&self.index_prefix) {
+            let problem = "use at most 32 small letters, digits and -, the first of them a letter";
+            return Err(("opensearch.index_prefix", problem));
+        }
+        if !(1..=16).contains(&self.connections) {
+            return Err(("opensearch.connections", "use 1 to 16"));
+        }
+        if !(1..=64).contains(&self.bulk_mib) {
+            return Err(("opensearch.bulk_mib", "use 1 to 64"));
+        }
+        Ok(())
+    }
+}
+
+/// What OpenSearch takes as a name, without what has a meaning in an address or a pattern.
 fn is_index_prefix(prefix: &str) -> bool {
-    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let fits = |byte: u8| letter(byte) || b"-_.".contains(&byte);
-    let begins = prefix.bytes().next().is_none_or(letter);
-    begins && prefix.len() <= MOST_PREFIX && prefix.bytes().all(fits)
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let begins = prefix
+        .bytes()
+        .next()
+        .is_none_or(|byte| byte.is_ascii_lowercase());
+    prefix.len() <= 32 && begins && prefix.bytes().all(fits)
 }
 
 pub(super) fn check(
@@ -224,22 +282,19 @@ pub(super) fn check(
         let problem = problem.to_owned();
         Err(ConfigError::Value { key, problem })
     };
+    if let Err((key, problem)) = opensearch.check() {
+        return wrong(key, problem);
+    }
     if delivery.to == Destination::Upload && timesketch.url.is_empty() {
         return wrong(
             "timesketch.url",
             "delivery.to is \"upload\", so the server's address is needed",
         );
     }
-    if delivery.to == Destination::Stream && opensearch.url.is_empty() {
+    if delivery.to == Destination::Stream && opensearch.nodes().is_empty() {
         return wrong(
             "opensearch.url",
             "delivery.to is \"stream\", so the address of OpenSearch is needed",
-        );
-    }
-    if !is_index_prefix(&opensearch.index_prefix) {
-        return wrong(
-            "opensearch.index_prefix",
-            "use up to 40 small letters, digits, dots, dashes and underscores, a letter or digit first",
         );
     }
     if !(timesketch.url.is_empty() || is_web_address(&timesketch.url)) {
@@ -297,25 +352,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_index_prefix_is_one_that_opensearch_takes() {
-        for good in ["", "ir-", "a.b_c", "7"] {
-            assert!(is_index_prefix(good), "{good}");
-        }
-        for bad in [
-            "-a",
-            "_a",
-            ".a",
-            "A",
-            "a*",
-            "a/b",
-            "\u{e9}",
-            &"a".repeat(41),
-        ] {
-            assert!(!is_index_prefix(bad), "{bad}");
-        }
-    }
-
-    #[test]
     fn a_password_never_goes_over_a_plain_network() {
         for good in [
             "https://t.example.org",
@@ -338,6 +374,40 @@ mod tests {
             "",
         ] {
             assert!(!is_web_address(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_of_opensearch_is_refused_by_the_key() {
+        let node = || "https://o.example:9200".to_owned();
+        let with = |change: &dyn Fn(&mut OpensearchSettings)| {
+            let mut settings = OpensearchSettings::default();
+            change(&mut settings);
+            settings.check().err().map(|(key, _)| key)
+        };
+        assert_eq!(with(&|_| ()), None);
+        assert_eq!(with(&|set| set.urls = vec![node(), node()]), None);
+        assert_eq!(with(&|set| set.index_prefix = "lab-7".into()), None);
+        let wrong: [(&dyn Fn(&mut OpensearchSettings), _); 7] = [
+            (&|set| set.url = "http://o.example".into(), "opensearch.url"),
+            (&|set| set.urls = vec![String::new()], "opensearch.url"),
+            (
+                &|set| (set.url, set.urls) = (node(), vec![node()]),
+                "opensearch.urls",
+            ),
+            (
+                &|set| set.index_prefix = "_x".into(),
+                "opensearch.index_prefix",
+            ),
+            (
+                &|set| set.index_prefix = "a,b".into(),
+                "opensearch.index_prefix",
+            ),
+            (&|set| set.connections = 0, "opensearch.connections"),
+            (&|set| set.bulk_mib = 65, "opensearch.bulk_mib"),
+        ];
+        for (change, key) in wrong {
+            assert_eq!(with(change), Some(key));
         }
     }
 }

@@ -249,7 +249,7 @@ impl Settings {
     pub fn server(&self) -> &str {
         let streamed = self.delivery.to == delivery::Destination::Stream;
         let url = match self.timesketch.url.as_str() {
-            "" if streamed => self.opensearch.url.as_str(),
+            "" if streamed => self.opensearch.nodes().first().copied().unwrap_or_default(),
             url => url,
         };
         url.trim_end_matches('/')

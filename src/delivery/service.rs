@@ -21,7 +21,7 @@ use super::state::States;
 use super::steps::{Delivering, GaveUp};
 use crate::config::Settings;
 use crate::durable::FileError;
-use crate::opensearch_stub::{self as opensearch, Pace};
+use crate::opensearch::{self, Pace};
 use crate::timesketch;
 
 /// The folders are looked at this often without a hint.
@@ -108,7 +108,7 @@ impl Service {
             outbox: self.outbox,
             sketches: Sketches::default(),
             places: Semaphore::new(delivery.at_once),
-            pace: Pace::default(),
+            pace: Pace::new(&self.settings.opensearch),
             seed: getrandom::u64().unwrap_or(1),
             gives_up: self.in_foreground.then_some(patience),
             listener: self.listener,

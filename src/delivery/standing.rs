@@ -10,7 +10,7 @@ use super::service::{Context, Ended, ServiceError};
 use crate::clock;
 use crate::config::Settings;
 use crate::config::delivery::Destination;
-use crate::opensearch_stub as opensearch;
+use crate::opensearch::{self, Shards};
 use crate::printable::{causes, line};
 use crate::timesketch::Client;
 use crate::timesketch::handshake::{self, Finding, Level, Ours, finding};
@@ -117,7 +117,7 @@ async fn takes_documents(client: &opensearch::Client, prefix: &str) -> Vec<Findi
         client.base()
     );
     let shards = match client.shards().await {
-        Ok(shards) => judge_shards(shards.open, shards.limit),
+        Ok(shards) => judge_shards(shards),
         Err(error) => finding("shards", Level::Warning, failed(&error), None),
     };
     vec![
@@ -136,7 +136,12 @@ async fn clauses(client: &opensearch::Client, part: &'static str) -> Finding {
 }
 
 /// Every job takes a shard, and a copy of it where there are several nodes.
-fn judge_shards(open: u64, limit: u64) -> Finding {
+fn judge_shards(shards: Shards) -> Finding {
+    let Shards { open, limit } = shards;
+    let Some(limit) = limit else {
+        let found = format!("{open} are open, and it does not say how many may be");
+        return finding("shards", Level::Good, found, None);
+    };
     let left = limit.saturating_sub(open);
     let found = format!("{open} of {limit} are open");
     if left >= FEW_SHARDS {
@@ -208,9 +213,15 @@ mod tests {
 
     #[test]
     fn a_cluster_that_is_nearly_full_of_shards_is_told_before_it_is_full() {
-        assert_eq!(judge_shards(300, 1000).level, Level::Good);
-        assert_eq!(judge_shards(960, 1000).level, Level::Warning);
-        assert_eq!(judge_shards(1000, 1000).level, Level::Bad);
+        let judge = |open| {
+            judge_shards(Shards {
+                open,
+                limit: Some(1000),
+            })
+        };
+        assert_eq!(judge(300).level, Level::Good);
+        assert_eq!(judge(960).level, Level::Warning);
+        assert_eq!(judge(1000).level, Level::Bad);
     }
 
     #[test]

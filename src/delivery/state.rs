@@ -10,7 +10,7 @@ use super::order::{HandedSlice, How, Order};
 use super::receipt::{self, Link, Receipt, SliceReceipt, Stage, Streamed};
 use crate::clock;
 use crate::durable::{self, FileError};
-use crate::opensearch_stub::Position;
+use crate::opensearch::Position;
 
 /// The version of [`JobState`].
 const SCHEMA: &str = "dfagent-delivery-state-1";

@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use crate::delivery::order::Order;
     use crate::delivery::receipt::Link;
-    use crate::opensearch_stub::Position;
+    use crate::opensearch::Position;
 
     fn handed(name: &str, documents: u64) -> HandedSlice {
         HandedSlice {

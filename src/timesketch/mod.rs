@@ -16,8 +16,9 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use crate::http::Fault;
 pub use attach::{Description, SearchIndex};
 pub use chunk::{Chunk, ChunkAnswer};
 pub use client::Client;
-pub use error::{ClientError, Fault};
+pub use error::ClientError;
 pub use model::{Datasource, DatasourceStatus, Sketch, Timeline, TimelineStatus, Version};

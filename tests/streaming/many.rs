@@ -77,7 +77,7 @@ fn one_search(volumes: usize) -> Result<(), Failed> {
     let (servers, sketch) = (stream.servers, stream.sketch);
     let text = fs::read_to_string(stream.job.join("timeline.jsonl")).unwrap();
     let mut event: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-    let body = dfagent::opensearch_stub::mapping::index_body(true);
+    let body = dfagent::opensearch::mapping::index_body(true);
     let begun = std::time::Instant::now();
     let mut names = vec![stream.timeline().1];
     for number in 1..volumes {

@@ -18,7 +18,7 @@ use super::receipt::{Link, Receipt, Stage};
 use super::service::Context;
 use super::state::{JobState, SliceState};
 use crate::durable::FileError;
-use crate::opensearch_stub::{self as opensearch, ShipError};
+use crate::opensearch::{self, ShipError};
 use crate::printable::causes;
 use crate::timesketch::{Client, ClientError, Fault, Timeline};
 
@@ -72,7 +72,9 @@ impl StepError {
             Self::File(_)
             | Self::Random(_)
             | Self::Stuck
-            | Self::Ship(ShipError::Gone | ShipError::File(_)) => Fault::Passing { after: None },
+            | Self::Ship(ShipError::Gone(_) | ShipError::File(_) | ShipError::System { .. }) => {
+                Fault::Passing { after: None }
+            }
             Self::TooSmall(_)
             | Self::Archived(_)
             | Self::Unset(_)

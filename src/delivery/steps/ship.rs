@@ -1,5 +1,6 @@
 //! Sending the documents of a slice, and telling how far they are.
 
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,11 +11,14 @@ use crate::delivery::name;
 use crate::delivery::order::{HandedSlice, Order};
 use crate::delivery::receipt::Stage;
 use crate::durable;
-use crate::opensearch_stub::{Position, Progress, ShipError, Shipment, ship};
+use crate::opensearch::{Position, Progress, ShipError, Shipment, ship};
 
 /// How often it is written down and told how far documents are. What was sent after it is sent again after a kill, and
 /// changes nothing.
 const TELL: Duration = Duration::from_secs(1);
+
+/// Documents on their way.
+type Sending<'a> = Pin<Box<dyn Future<Output = Result<Position, ShipError>> + Send + 'a>>;
 
 /// What the sender said last.
 #[derive(Default)]
@@ -57,6 +61,10 @@ impl Delivering<'_> {
         };
         let rejected = context.rejected(&order.job, &slice.name);
         durable::make_folder(&context.rejected_of(&order.job))?;
+        if from.offset == 0 {
+            // Of an earlier try.
+            durable::remove_file(&rejected)?;
+        }
         let shipment = Shipment {
             index: &index,
             documents: &context.outbox.file(&order.job, slice),
@@ -76,7 +84,7 @@ impl Delivering<'_> {
             said.position = progress.position;
             said.waits = progress.waits;
         };
-        let sending = ship(client, &context.pace, &shipment, &hear);
+        let sending: Sending<'_> = Box::pin(ship(client, &context.pace, &shipment, &hear));
         let sent = self.follow_sending(sending, &said, slice, handed).await;
         match sent {
             Ok(position) => {
@@ -84,7 +92,7 @@ impl Delivering<'_> {
                 self.state.slice(slice).stage = Stage::Indexing;
                 Ok(Done::Worked)
             }
-            Err(StepError::Ship(ShipError::Gone)) => self.after_gone().await,
+            Err(StepError::Ship(ShipError::Gone(_))) => self.after_gone().await,
             Err(error) => Err(error),
         }
     }
@@ -92,12 +100,11 @@ impl Delivering<'_> {
     /// Writes down and tells once a second how far it is.
     async fn follow_sending(
         &mut self,
-        sending: impl Future<Output = Result<Position, ShipError>>,
+        mut sending: Sending<'_>,
         said: &Mutex<Said>,
         slice: &HandedSlice,
         handed: &[HandedSlice],
     ) -> Result<Position, StepError> {
-        let mut sending = std::pin::pin!(sending);
         let mut looks = interval(TELL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         looks.reset();

@@ -10,7 +10,7 @@ use crate::delivery::order::{HandedSlice, Order};
 use crate::delivery::receipt::Link;
 use crate::delivery::state::{Described, StreamState};
 use crate::delivery::streaming::{self, Act, Counts, Proof};
-use crate::opensearch_stub::{self as opensearch, mapping};
+use crate::opensearch::{self, mapping};
 use crate::timesketch::{Datasource, Description, Fault, Timeline, TimelineStatus};
 
 const NO_OPENSEARCH: StepError =
@@ -198,6 +198,8 @@ impl<'a> Delivering<'a> {
             Proof::Proven => {
                 let file = |slice: &str| context.rejected(&job, slice).display().to_string();
                 streaming::settle(&mut self.state, handed, file);
+                // Only an empty folder goes.
+                drop(std::fs::remove_dir(context.rejected_of(&job)));
                 Ok(Done::Worked)
             }
             Proof::TooFew => {
