@@ -31,6 +31,10 @@ pub struct Order {
     /// Whether the run was given up: nothing more of it is delivered, and what was streamed is to be removed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub cancelled: bool,
+    /// How often it was given up: what was streamed before the last time is to be removed, also when it was gone on
+    /// with meanwhile.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub given_up: u32,
     /// Earlier runs of the job that were streamed and given up: what is left of them is to be removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remove: Vec<String>,
@@ -64,6 +68,14 @@ pub enum How {
     Upload,
     /// Its documents into OpenSearch.
     Stream,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+pub(super) const fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 #[expect(

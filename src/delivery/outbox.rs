@@ -224,11 +224,14 @@ impl Outbox {
     /// The system's refusal.
     pub fn cancel(&self, order: Order) -> Result<(), FileError> {
         let job = order.job.clone();
-        self.keep_order(&Order {
-            cancelled: true,
-            closed: None,
-            ..order
-        })?;
+        if !order.cancelled {
+            self.keep_order(&Order {
+                cancelled: true,
+                given_up: order.given_up + 1,
+                closed: None,
+                ..order
+            })?;
+        }
         for slice in folders(&self.job(&job))? {
             durable::remove_folder(&self.job(&job).join(slice))?;
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::order::{HandedSlice, How, Order};
+use super::order::{HandedSlice, How, Order, is_zero};
 use super::receipt::{self, Link, Receipt, SliceReceipt, Stage, Streamed};
 use crate::clock;
 use crate::durable::{self, FileError};
@@ -44,6 +44,9 @@ pub struct JobState {
     /// What is left of streams that were given up, to be removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Left>,
+    /// How often it was given up, as far as is known: what was streamed before is among what is left, or removed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub given_up: u32,
     /// Whether all of it is removed, because it was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<bool>,
@@ -187,9 +190,15 @@ impl JobState {
                 server: server.to_owned(),
                 again: order.again,
                 how: order.way.how,
+                given_up: order.given_up,
                 left,
                 ..Self::default()
             };
+        }
+        if self.given_up != order.given_up {
+            self.given_up = order.given_up;
+            self.leave_stream();
+            self.slices.clear();
         }
         if !order.cancelled {
             self.removed = None;
@@ -379,6 +388,63 @@ mod tests {
             again,
             ..Order::default()
         }
+    }
+
+    /// A state with one slice that was streamed to its end.
+    fn streamed() -> JobState {
+        let mut state = JobState::default();
+        state.take_order(&order("1", 0), "https://t");
+        state.stream = Some(StreamState {
+            index: "df0".into(),
+            timeline: Some(Link::default()),
+            ..StreamState::default()
+        });
+        let slice = SliceState {
+            stage: Stage::Proven,
+            position: Some(Position::default()),
+            ..SliceState::default()
+        };
+        state.slices.insert("a".into(), slice);
+        state
+    }
+
+    #[test]
+    fn a_stream_that_was_given_up_is_left_once_also_when_it_is_gone_on_with() {
+        let mut state = streamed();
+        let cancelled = Order {
+            cancelled: true,
+            given_up: 1,
+            ..order("1", 0)
+        };
+        let on = Order {
+            cancelled: false,
+            ..cancelled.clone()
+        };
+        for order in [&cancelled, &cancelled, &on] {
+            state.take_order(order, "https://t");
+            assert_eq!(state.left.len(), 1);
+            assert!(state.slices.is_empty());
+            assert_eq!(state.stream.as_ref().unwrap().generation, 1);
+        }
+        assert_eq!(state.left[0].index, "df0");
+        // The same, when the cancelled order was never seen.
+        let mut state = streamed();
+        state.take_order(&on, "https://t");
+        assert_eq!((state.left.len(), state.slices.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_run_that_was_given_up_is_left_by_the_next_one_and_another_is_nobodys_to_remove() {
+        let next = |remove: &[&str]| {
+            let mut state = streamed();
+            let order = Order {
+                remove: remove.iter().map(|&run| run.into()).collect(),
+                ..order("2", 0)
+            };
+            state.take_order(&order, "https://t");
+            state.left.len()
+        };
+        assert_eq!((next(&["1"]), next(&[]), next(&["0"])), (1, 0, 0));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::case::{HANGING, Test, holds_within};
 use crate::lab::dice::Dice;
 use crate::lab::trial;
-use crate::material::{self, AUTH, HISTORY};
+use crate::material::{self, AUTH, HISTORY, NOTHING, SYSLOG};
 use crate::servers::shared;
 use crate::service::Served;
 use crate::stream::{Stream, assert_whole};
@@ -14,7 +14,7 @@ use crate::while_open::{close, hand_over, serve};
 
 pub fn trials() -> Vec<Trial> {
     let needs = crate::needs();
-    let all: [(&str, Test); 3] = [
+    let all: [(&str, Test); 4] = [
         (
             "a_cancelled_stream_is_removed_from_timesketch_and_opensearch_and_can_be_gone_on_with",
             cancelled,
@@ -22,6 +22,10 @@ pub fn trials() -> Vec<Trial> {
         (
             "a_stream_that_is_cancelled_while_delivery_is_away_or_killed_is_removed",
             killed,
+        ),
+        (
+            "a_stream_that_was_cancelled_and_gone_on_with_before_delivery_saw_it_is_there_once",
+            gone_on,
         ),
         (
             "a_job_begun_anew_leaves_nothing_of_the_run_that_was_given_up",
@@ -102,6 +106,32 @@ fn killed() -> Result<(), Failed> {
     }
     let _service = served.start();
     is_removed(&served, &job, &index);
+    Ok(())
+}
+
+/// Its documents were joined meanwhile, so that they come in another slice.
+fn gone_on() -> Result<(), Failed> {
+    let _shared = shared();
+    let all = [HISTORY, AUTH, SYSLOG, NOTHING];
+    let served = serve(Stream::of(&all));
+    let service = served.start();
+    let (job, index) = begun(&served);
+    drop(service);
+    cancel(&served, &job);
+    let path = served.case.job.clone();
+    for slice in all {
+        let folder = path.join("slices").join(slice);
+        std::fs::remove_file(folder.join("documents.jsonl")).unwrap();
+    }
+    close(&served, &path);
+    let _service = served.start();
+    served.is_delivered(&job);
+    let text = std::fs::read_to_string(path.join("timeline.jsonl")).unwrap();
+    let (servers, sketch) = (served.case.servers, served.case.sketch);
+    assert_eq!(servers.count(sketch), text.lines().count() as u64);
+    assert_eq!(servers.timelines(sketch).len(), 1);
+    let (status, _) = servers.of_opensearch("GET", &index, &Value::Null);
+    assert_eq!(status, 404, "{index}");
     Ok(())
 }
 

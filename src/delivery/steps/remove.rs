@@ -12,11 +12,8 @@ impl Delivering<'_> {
         order: &Order,
         handed: &[HandedSlice],
     ) -> Result<Done, StepError> {
-        if order.cancelled && self.state.removed != Some(true) {
-            // What is to be removed is on disk before it is removed, under names that nothing uses any more.
-            self.state.leave_stream();
-            self.keep()?;
-        }
+        // What is to be removed is on disk before it is removed, under names that nothing uses any more.
+        self.keep()?;
         while let Some(left) = self.state.left.first().cloned() {
             self.remove(&left).await?;
             self.state.left.remove(0);
@@ -27,7 +24,6 @@ impl Delivering<'_> {
         }
         if self.state.removed != Some(true) {
             self.state.removed = Some(true);
-            self.state.slices.clear();
             durable::remove_folder(&self.context.rejected_of(&order.job))?;
         }
         (self.state.waits, self.state.needs) = (None, None);
