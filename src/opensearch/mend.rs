@@ -70,6 +70,7 @@ pub(super) fn after(document: &[u8], reason: &str, times: u8) -> Option<Vec<u8>>
     if times < 3 {
         members.unheard_of();
         members.move_where(|name, _| !keeps_its_place(name) && is_named(name, reason));
+        members.give_datetime();
         if let Some(mended) = members.write() {
             return Some(mended);
         }
@@ -176,6 +177,21 @@ impl<'a> Members<'a> {
         }
     }
 
+    /// A search's order is by `datetime`, so a document without one gets that of its `timestamp`.
+    fn give_datetime(&mut self) {
+        let has = self.kept.iter().any(|(name, _)| name == "datetime");
+        let mut stamps = self.kept.iter().filter(|(name, _)| name == "timestamp");
+        let stamp = stamps
+            .next()
+            .and_then(|(_, value)| value.get().parse().ok());
+        let text = stamp.map(|stamp| Value::from(datetime(stamp)).to_string());
+        let value = text.and_then(|text| RawValue::from_string(text).ok());
+        if let Some(value) = value.filter(|_| !has && self.changed) {
+            self.kept
+                .push((Cow::Borrowed("datetime"), Cow::Owned(value)));
+        }
+    }
+
     /// The object; nothing where it is what it was.
     fn write(&mut self) -> Option<Vec<u8>> {
         if !self.changed {
@@ -258,6 +274,20 @@ fn within_years(raw: &str) -> Option<String> {
         _ => return None,
     };
     Some(Value::from(bound).to_string())
+}
+
+/// Microseconds as psort writes them, within the years that OpenSearch knows.
+fn datetime(stamp: i64) -> String {
+    let bound = if stamp < 0 { FIRST } else { LAST };
+    let Ok(moment) = jiff::Timestamp::from_microsecond(stamp) else {
+        return bound.to_owned();
+    };
+    let text = format!("{moment:.6}").replace('Z', "+00:00");
+    if is_usual_datetime(&text) {
+        text
+    } else {
+        bound.to_owned()
+    }
 }
 
 /// A number of more digits to the largest of 64 bits.
