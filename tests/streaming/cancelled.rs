@@ -78,7 +78,11 @@ fn cancelled() -> Result<(), Failed> {
     let (job, index) = begun(&served);
     cancel(&served, &job);
     is_removed(&served, &job, &index);
-    // As `retry` does.
+    // The agent takes the order back then, and delivery forgets the job; `retry` begins it again.
+    served.outbox.withdraw(&job).unwrap();
+    served.outbox.forget_receipt(&job);
+    let forgotten = || crate::case::files(&served.case.at("own/state")).is_empty();
+    assert!(holds_within(HANGING, forgotten), "its state is kept");
     hand_over(&served, &served.case.job, &[HISTORY, AUTH]);
     close(&served, &served.case.job);
     served.is_delivered(&job);

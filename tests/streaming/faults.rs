@@ -14,7 +14,7 @@ use crate::while_open::{close, hand_over, serve};
 
 pub fn trials() -> Vec<Trial> {
     let needs = crate::needs();
-    let all: [(&str, Test); 5] = [
+    let all: [(&str, Test); 6] = [
         (
             "a_timeline_that_an_analyst_deleted_meanwhile_is_made_anew_and_its_index_is_gone",
             deleted,
@@ -22,6 +22,10 @@ pub fn trials() -> Vec<Trial> {
         (
             "a_timeline_that_is_deleted_as_often_as_it_may_be_made_is_left_and_named",
             deleted_too_often,
+        ),
+        (
+            "what_opensearch_refuses_is_kept_in_a_file_and_named_and_the_rest_is_found",
+            refused,
         ),
         (
             "an_opensearch_that_is_restarted_in_the_middle_loses_nothing",
@@ -94,6 +98,43 @@ fn deleted_too_often() -> Result<(), Failed> {
         reasons[0].contains("the timeline was removed"),
         "{reasons:?}"
     );
+    Ok(())
+}
+
+/// A line that is no document in any form.
+fn refused() -> Result<(), Failed> {
+    let _shared = shared();
+    let stream = Stream::of(&[HISTORY, AUTH]);
+    let file = stream.job.join("slices").join(AUTH).join("documents.jsonl");
+    let mut text = std::fs::read_to_string(&file).unwrap();
+    text.push_str("{\"message\": \"cut o\n");
+    std::fs::write(&file, text).unwrap();
+    material::change_manifest(&stream.job, |manifest| {
+        for slice in manifest["slices"].as_array_mut().unwrap() {
+            if slice["name"] == AUTH {
+                slice["documents"] = (slice["documents"].as_u64().unwrap() + 1).into();
+            }
+        }
+    });
+    // Asked again it tries again, and says the same.
+    for _ in 0..2 {
+        let done = stream.deliver();
+        assert_eq!(done.code, 3, "{}{}", done.out, done.err);
+        assert_whole(stream.servers, stream.sketch, &stream.slices);
+        let record = stream.record().unwrap();
+        let reason = record["reasons"][0].as_str().unwrap();
+        let count = material::events(&[AUTH]).len();
+        let said = format!("{count} of {} events are found in OpenSearch", count + 1);
+        assert!(reason.contains(&said), "{reason}");
+        assert!(reason.contains("OpenSearch refused 1 event"), "{reason}");
+        let (_, path) = reason.rsplit_once(" in ").unwrap();
+        let kept = std::fs::read_to_string(path).unwrap();
+        assert_eq!(kept.lines().count(), 1, "{kept}");
+        assert!(kept.contains("cut o"), "{kept}");
+        let slices = record["slices"].as_array().unwrap();
+        let slice = slices.iter().find(|one| one["name"] == AUTH).unwrap();
+        assert_eq!(slice["streamed"]["refused"], 1, "{slice}");
+    }
     Ok(())
 }
 
