@@ -388,7 +388,8 @@ mod tests {
         assert_eq!(with(&|_| ()), None);
         assert_eq!(with(&|set| set.urls = vec![node(), node()]), None);
         assert_eq!(with(&|set| set.index_prefix = "lab-7".into()), None);
-        let wrong: [(&dyn Fn(&mut OpensearchSettings), _); 7] = [
+        type Change = dyn Fn(&mut OpensearchSettings);
+        let wrong: [(&Change, _); 7] = [
             (&|set| set.url = "http://o.example".into(), "opensearch.url"),
             (&|set| set.urls = vec![String::new()], "opensearch.url"),
             (

@@ -22,6 +22,7 @@ enum Becomes {
 use Becomes::{Either, Mended, Same};
 
 /// Members that make a document odd, as JSON text, and what becomes of it.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn members() -> Vec<(String, Becomes)> {
     let long = |length: usize, what: &str| what.repeat(length);
     let nested = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
