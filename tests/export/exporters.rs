@@ -96,7 +96,8 @@ impl Case {
         )
     }
 
-    fn clear(&self) {
+    /// Removes what ours made.
+    pub fn clear(&self) {
         for name in ["ours.jsonl", "ours.json"] {
             drop(fs::remove_file(self.path(name)));
         }
