@@ -69,7 +69,7 @@ impl Case {
         self.clear();
         let command = self.command(store);
         let mut limited = Command::new("/bin/sh");
-        let limits = format!("ulimit -t {seconds} -v {kibibytes} && exec \"$@\"");
+        let limits = format!("ulimit -t {seconds} && ulimit -v {kibibytes} && exec \"$@\"");
         limited
             .args(["-c", &limits, "sh"])
             .arg(command.get_program());
@@ -96,7 +96,8 @@ impl Case {
         )
     }
 
-    fn clear(&self) {
+    /// Removes what ours made.
+    pub fn clear(&self) {
         for name in ["ours.jsonl", "ours.json"] {
             drop(fs::remove_file(self.path(name)));
         }

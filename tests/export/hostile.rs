@@ -116,7 +116,11 @@ fn hostile() -> Result<(), Failed> {
         eprintln!("{group} {kind}: {} {}", done.code, done.err.trim_end());
         let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             match group {
-                "right" => assert_eq!(done.code, 0, "{kind}: {}", done.err),
+                "right" => {
+                    assert_eq!(done.code, 0, "{kind}: {}", done.err);
+                    case.clear();
+                    case.assert_same(&store, None);
+                }
                 "refused" => assert_refused(&case, &done, kind),
                 _ => assert_ended(&case, &done, kind),
             }

@@ -51,7 +51,7 @@ class Trial:
     def survives(self, text, event, stream, tag):
         """Whether psort makes a document of it."""
         found = json.loads(text)
-        data_type, volumes = found["data_type"], found.get("number_of_volumes")
+        data_type, volumes = found.get("data_type"), found.get("number_of_volumes")
         if not isinstance(data_type, str) or data_type.lower() in self._broken:
             return False
         # psort makes a text for each of them (plaso/formatters/winprefetch.py) until there is no memory left.
