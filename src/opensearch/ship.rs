@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
@@ -144,15 +146,14 @@ pub async fn ship(
     };
     let documents = ship.open().await?;
     let mut rejected = Rejected::new(shipment.rejected);
-    let batches = stream::try_unfold(documents, |documents| ship.read(documents));
-    let mut batches = pin!(batches);
+    let mut batches = ship.batches(documents);
     if shipment.alone_first
         && let Some(batch) = batches.try_next().await?
     {
         let settled = ship.settle(batch).await?;
         ship.retire(&mut rejected, settled)?;
     }
-    let settling = batches.map(|batch| async { ship.settle(batch?).await });
+    let settling = batches.map(|batch| ship.settled(batch));
     // One more is read and packed while as many as may be are under way.
     let mut settled = pin!(settling.buffered(pace.most() + 1));
     while let Some(settled) = settled.try_next().await? {
@@ -194,7 +195,21 @@ impl Ship<'_> {
         opened.map_err(self.system("read", shipment.documents))
     }
 
-    /// The next documents, read while others are under way.
+    /// All that is left, read while others are under way. In a box, so that a task may be sent to another thread: of a
+    /// closure in the stream the compiler does not see that.
+    fn batches<'s>(&'s self, documents: Documents) -> BoxStream<'s, Result<Batch, ShipError>> {
+        stream::try_unfold(documents, move |documents| self.read(documents)).boxed()
+    }
+
+    /// The same for what becomes of them.
+    fn settled<'s>(
+        &'s self,
+        batch: Result<Batch, ShipError>,
+    ) -> BoxFuture<'s, Result<Settled, ShipError>> {
+        async move { self.settle(batch?).await }.boxed()
+    }
+
+    /// The next documents.
     async fn read(
         &self,
         mut documents: Documents,
