@@ -151,8 +151,7 @@ pub(in crate::status) fn streaming(id: &str) -> JobStatus {
     delivery.waits = Some("documents are being sent".to_owned());
     delivery.bytes_per_second = None;
     let slice = &mut delivery.each[0];
-    slice.error =
-        Some("OpenSearch refused 3 events, which stand with its reasons in /x".to_owned());
+    slice.error = Some("OpenSearch refused 3 events; kept with its reasons in /x".to_owned());
     slice.streamed = Some(Streamed::default());
     delivery.streamed = Some(StreamStatus {
         sent: 13_000,
