@@ -221,14 +221,14 @@ pub(super) struct Documents {
 /// A line of the file without its end.
 enum Line {
     Whole(Vec<u8>),
-    /// One that is too long, and how much it has.
-    Long(Vec<u8>, u64),
+    /// The beginning of one that is too long.
+    Long(Vec<u8>),
 }
 
 impl Line {
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Whole(bytes) | Self::Long(bytes, _) => bytes,
+            Self::Whole(bytes) | Self::Long(bytes) => bytes,
         }
     }
 }
@@ -262,13 +262,13 @@ impl Documents {
         if from == 0 {
             return Ok(());
         }
-        let (mut stamp, mut begin) = (None, 0);
+        let (mut latest, mut begin) = (None, from);
         while self.offset < from {
             let here = self.offset;
             let Some(line) = self.line()? else { break };
-            let now = stamp_of(&line);
-            if here == 0 || now != stamp {
-                (stamp, begin) = (now, here);
+            let stamp = stamp_of(&line);
+            if stamp > latest {
+                (latest, begin) = (stamp, here);
             }
         }
         if self.offset != from {
@@ -301,7 +301,7 @@ impl Documents {
     fn take(&mut self, batch: &mut Batch, line: Line, offset: u64) {
         let looked = match &line {
             Line::Whole(bytes) => look(bytes),
-            Line::Long(_, length) => Err(format!("it has {length} bytes")),
+            Line::Long(_) => Err(format!("it has more than {LONGEST} bytes")),
         };
         let stamp = looked.as_ref().ok().and_then(|look| look.timestamp);
         let id = self.id(&line, stamp, offset);
@@ -355,19 +355,16 @@ impl Documents {
         if bytes.pop_if(|last| *last == b'\n').is_some() || (read as u64) < most {
             return Ok(Some(Line::Whole(bytes)));
         }
-        let mut length = read as u64;
-        let rest = self.file.skip_until(b'\n')? as u64;
-        self.offset += rest;
-        length += rest;
+        self.offset += self.file.skip_until(b'\n')? as u64;
         bytes.truncate(BEGINNING);
-        Ok(Some(Line::Long(bytes, length)))
+        Ok(Some(Line::Long(bytes)))
     }
 }
 
 fn stamp_of(line: &Line) -> Option<i64> {
     match line {
         Line::Whole(bytes) => look(bytes).ok()?.timestamp,
-        Line::Long(..) => None,
+        Line::Long(_) => None,
     }
 }
 
@@ -375,15 +372,22 @@ fn stamp_of(line: &Line) -> Option<i64> {
 /// timestamp; psort does not leave out all of them when one timestamp has more events than it holds at once.
 #[derive(Default)]
 struct Twins {
-    stamp: Option<i64>,
+    /// The latest timestamp.
+    latest: Option<i64>,
+    /// Lines of that.
     seen: HashMap<[u8; 16], u64>,
 }
 
 impl Twins {
-    /// The number, and where there are too many lines to remember, the place of this one.
+    /// The number. A line that has no time, is out of order, or one of too many to remember is told apart by its
+    /// place, too.
     fn number(&mut self, stamp: Option<i64>, content: &[u8], offset: u64) -> (u64, u64) {
-        if stamp != self.stamp {
-            self.stamp = stamp;
+        let by_place = (u64::MAX, offset);
+        if stamp.is_none() || stamp < self.latest {
+            return by_place;
+        }
+        if stamp > self.latest {
+            self.latest = stamp;
             self.seen.clear();
         }
         let mut key = [0; 16];
@@ -391,7 +395,7 @@ impl Twins {
             .zip(content)
             .for_each(|(to, from)| *to = *from);
         if self.seen.len() >= TWINS && !self.seen.contains_key(&key) {
-            return (u64::MAX, offset);
+            return by_place;
         }
         let number = self.seen.entry(key).or_default();
         *number += 1;

@@ -64,27 +64,38 @@ pub(super) fn before(document: &[u8]) -> Option<Vec<u8>> {
     members.write()
 }
 
-/// A document that was refused `times` times, with what we add; nothing: there is no way.
-pub(super) fn after(document: &[u8], reason: &str, times: u8) -> Option<Vec<u8>> {
+/// A document that was refused, with what we add, in its next form; nothing: there is none. `forms`: how many it had
+/// since it was first refused.
+pub(super) fn after(document: &[u8], reason: &str, forms: u8) -> Option<Vec<u8>> {
     let mut members = Members::read(document)?;
-    if times < 3 {
+    if forms < 3 {
         members.unheard_of();
-        members.move_where(|name, _| !keeps_its_place(name) && is_named(name, reason));
+        members.move_where(|name, value| is_movable(name, value) && is_named(name, reason));
         members.give_datetime();
         if let Some(mended) = members.write() {
             return Some(mended);
         }
     }
-    members.move_where(|name, value| !may_always_stay(name, value));
+    // What is wrong within an object is not always said by its name.
+    members.move_where(|name, value| is_movable(name, value) && value.get().contains('{'));
+    if let Some(mended) = members.write() {
+        return Some(mended);
+    }
+    members.move_where(|name, value| is_movable(name, value) && !may_always_stay(name, value));
     members.write()
 }
 
-fn keeps_its_place(name: &str) -> bool {
-    matches!(name, TIMELINE | "timestamp") || LABELS.contains(&name)
+/// Whether a member may go elsewhere: not ours, and not the time as a number.
+fn is_movable(name: &str, value: &RawValue) -> bool {
+    match name {
+        TIMELINE | UNINDEXED => false,
+        "timestamp" => value.get().starts_with(['"', '{', '[']),
+        _ => !LABELS.contains(&name),
+    }
 }
 
 fn may_always_stay(name: &str, value: &RawValue) -> bool {
-    keeps_its_place(name) || TEXTS.contains(&name) && value.get().starts_with('"')
+    TEXTS.contains(&name) && value.get().starts_with('"')
 }
 
 /// Whether a refusal speaks of that field, of a part of it, or of what it is a part of.
@@ -126,7 +137,7 @@ impl<'a> Members<'a> {
     fn move_where(&mut self, out: impl Fn(&str, &RawValue) -> bool) {
         let all = std::mem::take(&mut self.kept);
         for (name, value) in all {
-            if name != UNINDEXED && out(&name, &value) {
+            if out(&name, &value) {
                 self.moved.push(format!("{name}={}", value.get()));
                 self.changed = true;
             } else {
@@ -140,7 +151,7 @@ impl<'a> Members<'a> {
         self.move_doubles();
         self.move_where(|name, value| is_bad_name(name) || is_bad_value(value.get()));
         self.keep_times();
-        // Of one kind in every document, so what is of another kind never fits.
+        // Ours is a list of texts.
         self.move_where(|name, value| name == UNINDEXED && texts(value).is_none());
     }
 

@@ -91,7 +91,7 @@ fn resumed(version: &'static str) -> Result<(), Failed> {
         positions.lock().unwrap().push(progress.position)
     });
     let end = end.unwrap();
-    assert_eq!((end.documents, end.refused, end.mended), (9_000, 9, 9));
+    assert_eq!((end.documents, end.refused, end.mended), (9_000, 6, 6));
     case.is_whole(end);
     let positions = positions.into_inner().unwrap();
     assert!(positions.len() >= 3, "{positions:?}");
@@ -124,8 +124,7 @@ fn twins(version: &'static str) -> Result<(), Failed> {
 fn no_documents(version: &'static str) -> Result<(), Failed> {
     let case = Case::shared(version);
     let long = vec![b'x'; 33 * 1024 * 1024];
-    let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
-    let bad: [(&[u8], &str); 10] = [
+    let bad: [(&[u8], &str); 9] = [
         (b"", "no JSON object"),
         (b"null", "no JSON object"),
         (b"[]", "no JSON object"),
@@ -134,8 +133,7 @@ fn no_documents(version: &'static str) -> Result<(), Failed> {
         (b"{\"index\":{}}\r{}", "no JSON object"),
         (b"{\"a\":\"\xff\xfe\"}", "not UTF-8"),
         (b"{\"a\":\"\xed\xa0\x80\"}", "not UTF-8"),
-        (deep.as_bytes(), "no JSON object"),
-        (&long, "34603008 bytes"),
+        (&long, "more than 33554432 bytes"),
     ];
     let good = plain(20);
     let mut lines: Vec<&[u8]> = Vec::new();
@@ -143,7 +141,7 @@ fn no_documents(version: &'static str) -> Result<(), Failed> {
         lines.extend([good[number].as_bytes(), line]);
     }
     let position = case.ships(&lines);
-    assert_eq!(position.refused, 10);
+    assert_eq!(position.refused, 9);
     for (told, (line, reason)) in case.rejected().iter().zip(bad) {
         assert!(
             told["reason"].as_str().unwrap().contains(reason),
