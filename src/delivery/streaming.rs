@@ -132,8 +132,7 @@ pub fn settle(state: &mut JobState, handed: &[HandedSlice], rejected: impl Fn(&s
         } else if position.refused > 0 {
             let (refused, file) = (position.refused, rejected(&one.name));
             let events = crate::printable::count(refused, "event", "events");
-            let text =
-                format!("OpenSearch refused {events}, which stand with its reasons in {file}");
+            let text = format!("OpenSearch refused {events}; kept with its reasons in {file}");
             (Stage::Short, Some(text))
         } else {
             let text = format!("the file of documents has {} of them", position.documents);

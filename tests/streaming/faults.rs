@@ -127,7 +127,7 @@ fn refused() -> Result<(), Failed> {
         let said = format!("{count} of {} events are found in OpenSearch", count + 1);
         assert!(reason.contains(&said), "{reason}");
         assert!(reason.contains("OpenSearch refused 1 event"), "{reason}");
-        let (_, path) = reason.rsplit_once(" in ").unwrap();
+        let (_, path) = reason.rsplit_once("reasons in ").unwrap();
         let kept = std::fs::read_to_string(path).unwrap();
         assert_eq!(kept.lines().count(), 1, "{kept}");
         assert!(kept.contains("cut o"), "{kept}");

@@ -193,7 +193,7 @@ mod tests {
           delivery: 3 of 9 slices proven, 13000 of 20000 events sent (3950/s), 12345 found, 3 refused by
             OpenSearch; 7655 events wait, the oldest slice for 12 s
           waits: documents are being sent
-          04-logs: OpenSearch refused 3 events, which stand with its reasons in /x
+          04-logs: OpenSearch refused 3 events; kept with its reasons in /x
           https://timesketch.example.org/sketch/17/  IR-2026-17
         ");
     }

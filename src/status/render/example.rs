@@ -147,20 +147,20 @@ pub(in crate::status) fn delivering(id: &str) -> JobStatus {
 /// A job of which documents are sent.
 pub(in crate::status) fn streaming(id: &str) -> JobStatus {
     let mut status = delivering(id);
-    let delivery = status.delivery.as_mut().unwrap();
-    delivery.waits = Some("documents are being sent".to_owned());
-    delivery.bytes_per_second = None;
-    let slice = &mut delivery.each[0];
-    slice.error =
-        Some("OpenSearch refused 3 events, which stand with its reasons in /x".to_owned());
-    slice.streamed = Some(Streamed::default());
-    delivery.streamed = Some(StreamStatus {
-        sent: 13_000,
-        refused: 3,
-        per_second: Some(3950.4),
-        lag: 7655,
-        lag_seconds: Some(12),
-    });
+    for delivery in &mut status.delivery {
+        delivery.waits = Some("documents are being sent".to_owned());
+        delivery.bytes_per_second = None;
+        let error = "OpenSearch refused 3 events; kept with its reasons in /x";
+        delivery.each[0].error = Some(error.to_owned());
+        delivery.each[0].streamed = Some(Streamed::default());
+        delivery.streamed = Some(StreamStatus {
+            sent: 13_000,
+            refused: 3,
+            per_second: Some(3950.4),
+            lag: 7655,
+            lag_seconds: Some(12),
+        });
+    }
     status
 }
 
