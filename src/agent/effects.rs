@@ -152,7 +152,7 @@ impl Agent {
             keep_begun_selection: true,
             outbox: self
                 .in_force
-                .delivers()
+                .uploads()
                 .then(|| self.deliveries.outbox.clone()),
             cloud: self
                 .in_force
@@ -178,7 +178,7 @@ impl Agent {
             task,
             stop,
             tracker,
-            handed_over: self.in_force.delivers(),
+            handed_over: self.in_force.uploads(),
         };
         self.work.insert(id, work);
         self.had_work = true;

@@ -59,9 +59,9 @@ impl JobContext {
     }
 
     /// A finished slice is handed over at once: its events are to be found while later ones are still extracted.
-    async fn hand_over(&self, record: &SliceRecord) -> Result<(), EngineError> {
+    fn hand_over(&self, record: &SliceRecord) -> Result<(), EngineError> {
         let plaso = self.engine.plaso.versions.plaso.to_string();
-        self.handing_over.slice(&self.folder, record, &plaso).await
+        self.handing_over.slice(&self.folder, record, &plaso)
     }
 
     fn filesystem(&self, label: &str) -> Result<&Planned, EngineError> {
@@ -160,9 +160,7 @@ async fn steps(
     let mounts = request.mountpoint.as_ref().map(|folder| folder.join(&name));
     let folder = Arc::new(JobFolder::open(request.output.join(&name), mounts)?);
     if let Some(manifest) = folder.manifest()? {
-        HandingOver::of(request, &name, &[])
-            .close(&folder, &manifest)
-            .await?;
+        HandingOver::of(request, &name, &[]).close(&folder, &manifest)?;
         return Ok(JobResult {
             folder: folder.path().to_path_buf(),
             manifest,
@@ -207,9 +205,7 @@ async fn steps(
     };
     let finish = finish::finish(engine, source, &folder, talk, done);
     let manifest = unless_stopped(talk, finish).await?;
-    HandingOver::of(request, &manifest.job, &[])
-        .close(&folder, &manifest)
-        .await?;
+    HandingOver::of(request, &manifest.job, &[]).close(&folder, &manifest)?;
     Ok(JobResult {
         folder: folder.path().to_path_buf(),
         manifest,
@@ -346,7 +342,7 @@ async fn run_slices(
     plan: &PlanRecord,
     membership: Membership,
 ) -> Result<Vec<SliceRecord>, EngineError> {
-    let mut done = finished(context, plan).await?;
+    let mut done = finished(context, plan)?;
     let left: Vec<&PlannedSlice> = plan
         .slices
         .iter()
@@ -389,14 +385,14 @@ async fn run_slices(
 }
 
 /// The slices that an earlier run finished.
-async fn finished(
+fn finished(
     context: &JobContext,
     plan: &PlanRecord,
 ) -> Result<BTreeMap<String, SliceRecord>, EngineError> {
     let mut done: BTreeMap<String, SliceRecord> = BTreeMap::new();
     for planned in &plan.slices {
         if let Some(record) = context.folder.slice_record(&planned.name)? {
-            context.hand_over(&record).await?;
+            context.hand_over(&record)?;
             done.insert(planned.name.clone(), record);
         }
     }
@@ -423,7 +419,7 @@ async fn run_slice(
 ) -> Result<(usize, SliceRecord), EngineError> {
     let _place = place;
     let record = SliceRun::new(context, planned)?.run().await?;
-    context.hand_over(&record).await?;
+    context.hand_over(&record)?;
     Ok((planned.category, record))
 }
 

@@ -382,22 +382,12 @@ impl Client {
         Ok((sketch, users))
     }
 
-    pub(super) async fn get(
-        &self,
-        action: &str,
-        path: &str,
-        most: usize,
-    ) -> Result<Answer, ClientError> {
+    async fn get(&self, action: &str, path: &str, most: usize) -> Result<Answer, ClientError> {
         self.short(action, Method::GET, path, most, &|request| request)
             .await
     }
 
-    pub(super) async fn post(
-        &self,
-        action: &str,
-        path: &str,
-        body: &Value,
-    ) -> Result<Answer, ClientError> {
+    async fn post(&self, action: &str, path: &str, body: &Value) -> Result<Answer, ClientError> {
         let text = body.to_string();
         self.short(action, Method::POST, path, ask::ANSWER, &|request| {
             request

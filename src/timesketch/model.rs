@@ -114,8 +114,6 @@ pub(super) struct Meta {
     pub(super) lines_indexed: Option<i64>,
     pub(super) upload_complete: Option<bool>,
     pub(super) task_id: Option<String>,
-    pub(super) deleted: Option<bool>,
-    pub(super) fields: Option<Vec<String>>,
     pub(super) collaborators: Option<Collaborators>,
 }
 
@@ -155,7 +153,7 @@ pub(super) struct RawTimeline {
 }
 
 #[derive(Deserialize)]
-pub(super) struct RawDatasource {
+struct RawDatasource {
     id: u64,
     #[serde(default)]
     original_filename: Option<String>,

@@ -26,7 +26,7 @@ use crate::needs;
 use crate::scene::{Scene, mark_of};
 
 /// Delivery's account and, in one trial, the readers' group: both are on every machine.
-pub const ACCOUNT: &str = "nobody";
+const ACCOUNT: &str = "nobody";
 const READERS: &str = "games";
 
 const SKETCH: &str = "https://timesketch.example.org/sketch/17/";
@@ -76,14 +76,14 @@ pub fn trials(two: &LazyDisk) -> Vec<Trial> {
 }
 
 /// Delivery, played.
-pub struct Delivery {
-    pub outbox: Outbox,
+struct Delivery {
+    outbox: Outbox,
     _lock: Flock<File>,
 }
 
 impl Delivery {
     /// Says that it runs and that the server would take what is made.
-    pub fn start(scene: &Scene) -> Self {
+    fn start(scene: &Scene) -> Self {
         let outbox = outbox(scene);
         let lock = outbox.serve().unwrap().expect("nobody else delivers here");
         let standing = Standing {
@@ -98,12 +98,12 @@ impl Delivery {
         }
     }
 
-    pub fn order(&self, id: &str) -> Order {
+    fn order(&self, id: &str) -> Order {
         self.outbox.order(id).unwrap().expect("there is an order")
     }
 
     /// What is true of a job whose slices are all at this stage, with so many events missing in each.
-    pub fn receipt(&self, id: &str, stage: Stage, missing: u64) -> Receipt {
+    fn receipt(&self, id: &str, stage: Stage, missing: u64) -> Receipt {
         let order = self.order(id);
         let slice = |handed: HandedSlice| SliceReceipt {
             name: handed.name,
@@ -138,7 +138,7 @@ impl Delivery {
         }
     }
 
-    pub fn say(&self, receipt: &Receipt) {
+    fn say(&self, receipt: &Receipt) {
         self.outbox.keep_receipt(receipt).unwrap();
     }
 }

@@ -286,11 +286,7 @@ fn other_release() -> Result<(), Failed> {
     let receipt = served.receipt(&newer).expect("the agent is told");
     assert!(receipt.waits.unwrap().contains("does not understand"));
     assert!(
-        outbox
-            .join(&newer)
-            .join(SYSLOG)
-            .join("storage.plaso")
-            .exists(),
+        served.outbox.storage(&newer, SYSLOG).exists(),
         "it is left alone"
     );
 
