@@ -33,7 +33,7 @@ deb: setup ## Build the Debian packages into out/deb, and have lintian check the
 	@lintian --fail-on error,warning out/deb/*.deb
 	@ls -sh out/deb/*.deb
 
-demo: setup build $(if $(filter timesketch,$(TO)),setup-timesketch) ## Make two evidence disks and their timelines, in out/demo (TO=timesketch: in Timesketch, too)
+demo: setup build $(if $(TO),setup-timesketch) ## Make two evidence disks and their timelines, in out/demo (TO=timesketch, TO=stream: in Timesketch, too)
 	@/usr/bin/python3 -B tests/demo.py out/demo $(if $(TO),--to $(TO))
 
 # A person searches for bare words, too: of a usual timeline OpenSearch would refuse those of 15

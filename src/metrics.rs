@@ -113,7 +113,7 @@ fn totals(out: &mut Text, status: &Status) {
         ),
         (
             "dfagent_bytes_sent_total",
-            "Bytes of storage files that the server took.",
+            "Bytes of storage files or documents that the server took.",
             float(totals.bytes_sent),
         ),
     ] {
@@ -131,6 +131,24 @@ fn delivery(out: &mut Text, status: &Status) {
     let ready = u8::from(server.running && server.ready == Some(true));
     let name = "dfagent_delivery_ready";
     out.one(name, "1 if the server takes what is made.", ready);
+    lag(out, status);
+}
+
+/// Nothing waits where nothing is streamed.
+fn lag(out: &mut Text, status: &Status) {
+    let deliveries = status.jobs.iter().filter_map(|job| job.delivery.as_ref());
+    let streams: Vec<_> = deliveries.filter_map(|one| one.streamed.as_ref()).collect();
+    let events: u64 = streams.iter().map(|one| one.lag).sum();
+    let name = "dfagent_delivery_lag_events";
+    out.one(
+        name,
+        "Events of finished slices that cannot be found yet.",
+        events,
+    );
+    let seconds = streams.iter().filter_map(|one| one.lag_seconds).max();
+    let name = "dfagent_delivery_lag_seconds";
+    let help = "Time since the first of those slices was finished.";
+    out.one(name, help, seconds.unwrap_or_default());
 }
 
 fn jobs(out: &mut Text, status: &Status) {

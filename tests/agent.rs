@@ -40,6 +40,8 @@ mod settings;
 mod standin;
 #[path = "agent/storage.rs"]
 mod storage;
+#[path = "agent/streams.rs"]
+mod streams;
 #[path = "agent/swaps.rs"]
 mod swaps;
 #[path = "agent/volumes.rs"]
@@ -66,6 +68,7 @@ fn main() {
     trials.extend(storage::trials(&one, &two));
     trials.extend(settings::trials(&one));
     trials.extend(deliveries::trials(&two));
+    trials.extend(streams::trials(&two));
     trials.extend(ec2::trials(&two));
     trials.extend(crashes::trials(&two));
     lab::run(trials);

@@ -74,7 +74,7 @@ fn needs() -> Vec<lab::Need> {
     vec![
         Need::Root,
         Need::Plaso,
-        Need::Program("redis-server"),
+        Need::Program("redis-check-rdb"),
         Need::Other(
             servers::are_installed(),
             "Timesketch and OpenSearch (run `make setup-test`)",

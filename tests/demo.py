@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The demonstration: two volumes are attached, the agent does the rest, and the intrusion is found.
 
-usage: demo.py OUTDIR [--to timesketch]
+usage: demo.py OUTDIR [--to timesketch|stream]
 
 Makes a GPT disk with an ext4 root (about 50,000 events and a planted intrusion) and an XFS data
 disk without a partition table. Starts a udevd and the agent in namespaces of their own, attaches
@@ -9,7 +9,8 @@ both disks as new loop devices, and shows the live status until both jobs are do
 the planted lines in the timelines. Leaves nothing but OUTDIR. Exits with 1 if a verdict is not
 complete or a planted line is missing.
 
-With --to timesketch the events also go to a real Timesketch on loopback, and are looked for there, too.
+With --to timesketch the events also go to a real Timesketch on loopback, and are looked for there, too. With --to
+stream they go straight into its OpenSearch, and have to be found while later slices are still at work.
 """
 
 import argparse
@@ -68,7 +69,7 @@ def run_agent(output, timesketch=None):
 
 def inside(output):
     """Attaches the disks beside a running agent and shows its status until both are done."""
-    attached = {}
+    attached, progress = {}, []
     with lab.Loops(len(DISKS)) as loops:
         config = os.path.join(output, "dfagent.toml")
         more = read(os.path.join(output, "timesketch.toml"))
@@ -78,9 +79,9 @@ def inside(output):
                 attached[disk] = time.monotonic()
                 loops.attach(os.path.join(output, "disks", disk))
             with lab.watching(config):
-                jobs = agent.wait_until_done(len(DISKS))
+                jobs = agent.wait_until_done(len(DISKS), lambda status: progress.append(at_work(status)))
     folders = {disk: folder for disk in DISKS for id, folder in jobs.items() if id.startswith(disk)}
-    for name, value in (("jobs.json", folders), ("attached.json", attached)):
+    for name, value in (("jobs.json", folders), ("attached.json", attached), ("progress.json", progress)):
         with open(os.path.join(output, name), "w", encoding="utf-8") as file:
             json.dump(value, file)
     if os.environ.get("SUDO_UID"):
@@ -88,6 +89,18 @@ def inside(output):
         for folder, _, files in os.walk(output):
             for name in [folder] + [os.path.join(folder, file) for file in files]:
                 os.lchown(name, *owner)
+
+
+def at_work(status):
+    """When it is, and of each disk whose job is at work: slices done, slices in all, and the names of those at work."""
+    running = {}
+    for job in status["jobs"]:
+        progress = job["progress"]
+        if job["job"]["state"]["name"] == "running" and progress and progress["slices"]:
+            names = [one["name"] for one in progress["at_work"]]
+            disk = next(disk for disk in DISKS if job["job"]["id"].startswith(disk))
+            running[disk] = [progress["slices_done"], progress["slices"], names]
+    return [time.monotonic(), running]
 
 
 def read(path):
@@ -148,6 +161,9 @@ def look_into(timesketch, steps, jobs, planted):
     show_found(found)
     missing = sum(1 for _, count, _ in found if count == 0)
     print(f"\n{len(found) - missing} of {len(found)} planted lines found in Timesketch")
+    if timesketch.streams:
+        early = steps.run("what a search found while slices were still at work", timesketch.show_early)
+        same = same and early > 0
     steps.run("a picture of Timesketch's own page", timesketch.take_picture)
     timesketch.farewell()
     return same and not missing
@@ -163,7 +179,8 @@ def demonstrate(output, to):
         timesketch = None
         if to:
             begin = demo_timesketch.Timesketch
-            timesketch = stack.enter_context(steps.run("a real Timesketch starts on loopback", begin, output, CASE))
+            name = "a real Timesketch starts on loopback"
+            timesketch = stack.enter_context(steps.run(name, begin, output, CASE, to == "stream"))
         jobs = steps.run("two volumes are attached beside a running agent", run_agent, output, timesketch)
         with open(os.path.join(disks, "planted.json"), encoding="utf-8") as file:
             planted = json.load(file)
@@ -181,7 +198,7 @@ def main():
     """Runs the demonstration."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", help="folder for disks and results; what is in it is replaced")
-    parser.add_argument("--to", choices=["timesketch"], help="where the events go besides")
+    parser.add_argument("--to", choices=["timesketch", "stream"], help="where the events go besides")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     output = os.path.abspath(arguments.output)

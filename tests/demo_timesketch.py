@@ -43,14 +43,37 @@ PACE = 1
 STORY = '"203.0.113.66" AND NOT message:("Failed password" OR Hostname)'
 
 
+# Planted lines that are looked for at each look.
+AT_ONCE = 4
+
+# Lines of those that were found early.
+SHOWN = 8
+
+
+def query_for(entry):
+    """The search for a planted line."""
+    words = entry["needle"].replace("\\", "\\\\").replace('"', '\\"')
+    return f'data_type:"{entry["data_type"]}" AND message:"{words}"'
+
+
+def api_events(answer, entry):
+    """The events of an answer that are the planted line to the letter; none where nothing could be searched."""
+    if answer.status != 200:
+        return []
+    events = [event["_source"] for event in answer.json()["objects"]]
+    return [event for event in events if entry["needle"] in event["message"]]
+
+
 class Watch(threading.Thread):
     """Searches for everything in a sketch, again and again, and notes when how much was found."""
 
-    def __init__(self, file, case):
+    def __init__(self, file, case, planted):
         super().__init__(daemon=True)
         self.client, self.case = api.connect(file), case
         self.sketch = None
         self.seen = []
+        # What is looked for meanwhile, and what of it was found when.
+        self.wanted, self.early = list(planted), []
         self.ended = threading.Event()
 
     def run(self):
@@ -64,11 +87,23 @@ class Watch(threading.Thread):
                 self.sketch = next(iter(self.client.sketches(self.case)), None)
                 return
             answer = self.client.search(self.sketch, "*", size=1)
+            for entry in self.wanted[:AT_ONCE]:
+                self.look_for(entry)
         except (OSError, api.Refused):
             return
         # Without a timeline that is ready the server refuses to search.
         if answer.status == 200:
             self.seen.append((time.monotonic(), answer.json()["meta"]["count_per_timeline"]))
+
+    def look_for(self, entry):
+        """Looks for a planted line; it is looked for again when it is not there."""
+        answer = self.client.search(self.sketch, query_for(entry), size=1000, fields="message,evidence_volume")
+        found = [event.get("evidence_volume", "") for event in api_events(answer, entry)]
+        self.wanted.remove(entry)
+        if any(volume.startswith(entry["disk"]) for volume in found):
+            self.early.append((time.monotonic(), entry))
+        else:
+            self.wanted.append(entry)
 
     def end(self):
         """Looks for the last time."""
@@ -87,8 +122,8 @@ class Watch(threading.Thread):
 class Timesketch:
     """Real servers, until the block is left, and what can be found in them."""
 
-    def __init__(self, output, case):
-        self.output, self.case = output, case
+    def __init__(self, output, case, streams=False):
+        self.output, self.case, self.streams = output, case, streams
         self.state = os.path.join(output, "servers")
         command = [*PYTHON, SERVERS, "run", "--fresh", "--state", self.state, *SETTINGS]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -103,7 +138,7 @@ class Timesketch:
 
     def __enter__(self):
         self.configure()
-        self.watch = Watch(self.file, self.case)
+        self.watch = Watch(self.file, self.case, self.planted() if self.streams else [])
         self.watch.start()
         return self
 
@@ -112,6 +147,10 @@ class Timesketch:
         self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
+
+    def planted(self):
+        """The planted lines."""
+        return read(os.path.join(self.output, "disks"), "planted.json")
 
     def configure(self):
         """Writes what agent and delivery have in common, and delivery's configuration."""
@@ -122,13 +161,15 @@ class Timesketch:
         if os.geteuid() == 0:
             os.chown(password, number, number)
         tables = f"""[delivery]
-to = "upload"
+to = "{'stream' if self.streams else 'upload'}"
 user = "{user}"
 directory = "{self.output}/delivery"
 [timesketch]
 url = "{self.about['url']}"
 user = "{self.about['user']}"
 password_file = "{password}"
+[opensearch]
+url = "{self.about['opensearch']}"
 """
         with open(os.path.join(self.output, "timesketch.toml"), "w", encoding="utf-8") as file:
             file.write(tables)
@@ -151,12 +192,13 @@ password_file = "{password}"
         for disk, job in jobs.items():
             exported = read(job, "manifest.json")["timeline"]["documents"]
             slices = read(job, "delivery.json")["slices"]
-            timelines = [one["timeline"]["id"] for one in slices if one["timeline"]]
+            # Of a stream all slices are one timeline.
+            timelines = sorted({one["timeline"]["id"] for one in slices if one["timeline"]})
             self.volumes[disk] = timelines
             found = self.watch.client.count(self.watch.sketch, "*", timelines) if timelines else 0
             same = same and found == exported
             sign = "=" if found == exported else "BUT"
-            print(f"{disk}: {exported} events exported {sign} {found} found, in {len(timelines)} timelines")
+            print(f"{disk}: {exported} events exported {sign} {found} found, timelines: {len(timelines)}")
             for words, least in (("the first can be found", 1), ("all can be found", exported)):
                 moment = self.watch.reached(timelines, least)
                 after = "NEVER" if moment is None else f"{moment - attached[disk]:.0f} s after the attachment"
@@ -171,17 +213,38 @@ password_file = "{password}"
         """Searches for the planted lines; returns a list of (entry, number of events, first event)."""
         found = []
         for entry in planted:
-            words = entry["needle"].replace("\\", "\\\\").replace('"', '\\"')
-            query = f'data_type:"{entry["data_type"]}" AND message:"{words}"'
+            query = query_for(entry)
             timelines = self.volumes[entry["disk"]]
             answer = self.watch.client.search(self.watch.sketch, query, timelines, size=1000)
             if answer.status != 200:
                 sys.exit(f"demo: the search for {query} was answered with {answer!r}")
-            events = [event["_source"] for event in answer.json()["objects"]]
             # The search goes by words; what was planted is compared to the letter.
-            events = [event for event in events if entry["needle"] in event["message"]]
+            events = api_events(answer, entry)
             found.append([entry, len(events), events[0] if events else None])
         return found
+
+    def show_early(self):
+        """Prints planted lines that a search found while slices of their disk were still at work; returns how many."""
+        progress = read(self.output, "progress.json")
+        attached = read(self.output, "attached.json")
+        lines = []
+        for moment, entry in self.watch.early:
+            # Only what was at work before and after the search certainly was at work then.
+            before = [running for at, running in progress if at <= moment][-1:]
+            after = [running for at, running in progress if at > moment][:1]
+            disk = entry["disk"]
+            if not (before and after and disk in before[0] and disk in after[0]):
+                continue
+            done, slices, names = after[0][disk]
+            if done < slices:
+                seconds = moment - attached[disk]
+                work = ", ".join(names) or "between two slices"
+                lines.append(f"{seconds:4.0f} s  {disk}: {done} of {slices} slices done, at work: {work}\n"
+                             f"        found: {entry['needle'][:90]}")
+        for line in lines[:SHOWN]:
+            print(line)
+        print(f"\n{len(lines)} of {len(self.watch.early)} planted lines were found while slices were still at work")
+        return len(lines)
 
     def link(self, query=None):
         """The address of the sketch's page, or of a search in it."""

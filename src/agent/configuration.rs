@@ -9,7 +9,6 @@ use tokio::task::JoinHandle;
 
 use super::Agent;
 use crate::clock;
-use crate::config::delivery::Destination;
 use crate::config::worker::AttachSettings;
 use crate::config::{FRAGMENTS, MAIN_FILE, Settings};
 use crate::dispatch::Rules;
@@ -81,9 +80,9 @@ impl InForce {
         })
     }
 
-    /// Whether the events of jobs that are started now are uploaded.
-    pub(super) fn uploads(&self) -> bool {
-        self.settings().delivery.to == Destination::Upload
+    /// Whether the events of jobs that are started now go to a server.
+    pub(super) fn delivers(&self) -> bool {
+        self.settings().delivery.to.is_remote()
     }
 
     pub(super) fn settings(&self) -> &Settings {

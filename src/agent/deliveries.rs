@@ -11,7 +11,7 @@ use super::cloud::Ec2;
 use super::receipts::{Meter, shortened};
 use super::sentence;
 use crate::config::Settings;
-use crate::config::delivery::{Destination, WhenUnready};
+use crate::config::delivery::WhenUnready;
 use crate::delivery::account::Account;
 use crate::delivery::custody::{cleaned, cleaned_standing};
 use crate::delivery::order::{HandedSlice, Order};
@@ -63,7 +63,7 @@ pub(super) struct Deliveries {
 
 /// Whether delivery has something to do for the agent: to deliver, or to ask EC2.
 fn is_needed(settings: &Settings) -> bool {
-    settings.delivery.to == Destination::Upload || settings.ec2.is_used()
+    settings.delivery.to.is_remote() || settings.ec2.is_used()
 }
 
 impl Deliveries {
@@ -71,7 +71,7 @@ impl Deliveries {
     pub(super) fn at(directory: &Path, settings: &Settings) -> Self {
         let account = Account::named(&settings.delivery.user);
         Self {
-            outbox: Outbox::at(directory, Some(account)).for_server(&settings.timesketch.url),
+            outbox: Outbox::at(directory, Some(account)).by(settings),
             watch: None,
             seen: BTreeMap::new(),
             meters: BTreeMap::new(),
@@ -194,7 +194,7 @@ impl Deliveries {
 
     /// Looks at how delivery itself is, and says so when it changed.
     pub(super) fn look_at_server(&mut self, settings: &Settings) {
-        if settings.delivery.to == Destination::Local {
+        if !settings.delivery.to.is_remote() {
             self.server = None;
             self.said = None;
             return;
@@ -205,7 +205,7 @@ impl Deliveries {
             None => (None, false),
         };
         let server = ServerStatus {
-            server: settings.timesketch.url.clone(),
+            server: settings.server().to_owned(),
             running,
             ready: told.as_ref().and_then(|told| told.ready),
             at: told.as_ref().map(|told| told.at.clone()),

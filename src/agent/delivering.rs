@@ -7,7 +7,7 @@ use super::receipts::status_of;
 use super::{Agent, sentence};
 use crate::delivery::account::Account;
 use crate::delivery::custody::DeliveryProof;
-use crate::delivery::order::Order;
+use crate::delivery::order::{How, Order};
 use crate::delivery::outbox::Outbox;
 use crate::delivery::receipt::{Delivered, ended};
 use crate::dispatch::job::{DeliveryRecord, Job, State};
@@ -68,6 +68,7 @@ impl Agent {
         for job in &jobs {
             self.look_at(job, all, first);
         }
+        self.look_at_cancelled();
         self.deliveries.looked(begun);
         self.changed = true;
     }
@@ -162,12 +163,61 @@ impl Agent {
         self.deliveries.seen.remove(&job.id);
     }
 
-    /// Takes back what was handed over.
+    /// Takes back what was handed over of a job that is given up. What was streamed of it is to be removed: delivery
+    /// does that and says so.
     pub(super) fn withdraw(&mut self, id: &str) -> Result<(), FileError> {
+        self.deliveries.meters.remove(id);
+        let order = self.deliveries.outbox.order(id).ok().flatten();
+        match order {
+            Some(order) if order.way.how == How::Stream => {
+                self.deliveries.outbox.cancel(order)?;
+                self.deliveries.hint();
+                Ok(())
+            }
+            _ => self.take_back(id),
+        }
+    }
+
+    /// Takes back what was handed over; what was delivered stays.
+    fn take_back(&mut self, id: &str) -> Result<(), FileError> {
         self.deliveries.seen.remove(id);
         self.deliveries.meters.remove(id);
         self.deliveries.outbox.forget_receipt(id);
         self.deliveries.outbox.withdraw(id)
+    }
+
+    /// Looks at cancelled jobs of which something is still to be removed.
+    fn look_at_cancelled(&mut self) {
+        let jobs = self.dispatcher.jobs();
+        let cancelled: Vec<String> = jobs
+            .filter(|(job, ..)| job.state == State::Cancelled)
+            .map(|(job, ..)| job.id.clone())
+            .collect();
+        for id in cancelled {
+            if let Err(error) = self.settle_cancelled(&id) {
+                self.deliveries.trouble = Some(sentence(&error));
+            }
+        }
+    }
+
+    fn settle_cancelled(&mut self, id: &str) -> Result<(), FileError> {
+        let Some(order) = self.deliveries.outbox.order(id)? else {
+            self.deliveries.seen.remove(id);
+            return Ok(());
+        };
+        let receipt = self.deliveries.receipt(&order, &[]).ok().flatten();
+        if receipt
+            .as_ref()
+            .is_some_and(|one| one.removed == Some(true))
+        {
+            return self.take_back(id);
+        }
+        let mut status = status_of(&[], receipt.as_ref());
+        let removing = "what was delivered of it is being removed from the server";
+        status.waits = status.waits.or_else(|| Some(removing.to_owned()));
+        let seen = self.deliveries.seen.entry(id.to_owned()).or_default();
+        seen.status = status;
+        Ok(())
     }
 
     /// Asks delivery to try once more. An order that is gone is told by `status`.
@@ -192,7 +242,7 @@ impl Agent {
                 .unwrap_or_default()
                 .remove_storage(&folder)?;
         }
-        self.withdraw(id)
+        self.take_back(id)
     }
 
     /// What an agent that was killed had left to do: orders of jobs that are at their end are taken back, and a wish
@@ -222,7 +272,7 @@ impl Agent {
         let again = delivery.map_or(0, |one| one.again);
         match job.state {
             State::Done { .. } if level == Some(Level::Complete) => self.tidy(id),
-            State::Done { .. } if level.is_none() => self.withdraw(id),
+            State::Done { .. } if level.is_none() => self.take_back(id),
             State::Cancelled => self.withdraw(id),
             State::Delivering { .. } => self.remind(id, again),
             _ => Ok(()),
@@ -241,8 +291,7 @@ impl Agent {
     pub(super) fn deliver_by(&mut self) {
         let settings = self.in_force.settings();
         let account = Account::named(&settings.delivery.user);
-        self.deliveries.outbox = Outbox::at(self.in_force.directory(), Some(account))
-            .for_server(&settings.timesketch.url);
+        self.deliveries.outbox = Outbox::at(self.in_force.directory(), Some(account)).by(settings);
         if let Err(error) = self.deliveries.open(settings) {
             let error = printable::causes(&error);
             tracing::error!(dfagent_error = error, "events cannot be handed over");

@@ -152,7 +152,7 @@ impl Agent {
             keep_begun_selection: true,
             outbox: self
                 .in_force
-                .uploads()
+                .delivers()
                 .then(|| self.deliveries.outbox.clone()),
             cloud: self
                 .in_force
@@ -178,7 +178,7 @@ impl Agent {
             task,
             stop,
             tracker,
-            handed_over: self.in_force.uploads(),
+            handed_over: self.in_force.delivers(),
         };
         self.work.insert(id, work);
         self.had_work = true;

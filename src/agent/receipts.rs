@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
+use crate::clock;
 use crate::delivery::order::HandedSlice;
 use crate::delivery::receipt::{Receipt, SliceReceipt, Stage};
-use crate::status::{DeliveryStatus, Totals};
+use crate::status::{DeliveryStatus, StreamStatus, Totals};
 
 /// Slices that are named one by one.
 const MOST_EACH: usize = 200;
@@ -44,7 +47,40 @@ pub(super) fn status_of(handed: &[HandedSlice], receipt: Option<&Receipt>) -> De
         let found = one.found.unwrap_or_default();
         status.documents_found = status.documents_found.saturating_add(found);
     }
+    status.streamed = handed
+        .iter()
+        .any(|slice| slice.lines.is_some())
+        .then(|| streamed(handed, &status.each));
     status
+}
+
+/// How far documents are. The receipts are in the order of what was handed over.
+fn streamed(handed: &[HandedSlice], each: &[SliceReceipt]) -> StreamStatus {
+    let mut all = StreamStatus::default();
+    let mut oldest: Option<Timestamp> = None;
+    for (slice, told) in handed.iter().zip(each) {
+        if let Some(one) = &told.streamed {
+            all.sent = all.sent.saturating_add(one.documents);
+            all.refused = all.refused.saturating_add(one.refused);
+            let sending = told.stage == Stage::Uploading;
+            all.per_second = one.per_second.filter(|_| sending).or(all.per_second);
+        }
+        if told.stage.is_final() {
+            continue;
+        }
+        all.lag = all.lag.saturating_add(slice.documents);
+        let lines = slice.lines.as_ref();
+        let at = lines.and_then(|lines| lines.at.parse().ok());
+        oldest = [oldest, at].into_iter().flatten().min();
+    }
+    all.lag_seconds = oldest.map(seconds_since);
+    all
+}
+
+/// Whole seconds; none that are below zero, for a clock may be set back.
+fn seconds_since(then: Timestamp) -> u64 {
+    let seconds = clock::moment().duration_since(then).as_secs();
+    u64::try_from(seconds).unwrap_or_default()
 }
 
 fn is_proven(slice: &SliceReceipt) -> bool {

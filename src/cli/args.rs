@@ -92,6 +92,9 @@ pub struct ProcessArgs {
     /// Name of the sketch on the server, instead of the configured one
     #[arg(long, value_name = "NAME")]
     pub sketch: Option<String>,
+    /// How documents go into OpenSearch
+    #[command(flatten)]
+    pub streaming: StreamArgs,
     /// Print the result as JSON, and progress as plain lines
     #[arg(long)]
     pub json: bool,
@@ -104,6 +107,21 @@ pub struct ProcessArgs {
     /// Collection filter file or folder, instead of the installed ones; may be given several times
     #[arg(long, value_name = "PATH")]
     pub filter: Vec<PathBuf>,
+}
+
+/// Arguments of what streams.
+#[derive(Args, Debug, Default)]
+pub struct StreamArgs {
+    /// Send events straight into OpenSearch, each slice's as soon as it is done, instead of uploading storage files; to
+    /// be found in Timesketch, if --to or the configuration names one
+    #[arg(long)]
+    pub stream: bool,
+    /// The OpenSearch for --stream, instead of the configured one
+    #[arg(long, value_name = "URL", requires = "stream")]
+    pub opensearch: Option<String>,
+    /// With --stream, leave out of the events which volume, host and slice they are from
+    #[arg(long, requires = "stream")]
+    pub no_labels: bool,
 }
 
 /// Arguments of `deliver`.
@@ -119,14 +137,17 @@ pub struct DeliverArgs {
     /// Name of the sketch on the server, instead of the configured one
     #[arg(long, value_name = "NAME", requires = "once")]
     pub sketch: Option<String>,
+    /// How documents go into OpenSearch
+    #[command(flatten)]
+    pub streaming: StreamArgs,
     /// Print the result as JSON
     #[arg(long, requires = "once")]
     pub json: bool,
 }
 
 const DELIVER: &str = "Be delivery: bring what the agent hands over to Timesketch.\n\n\
-It needs no rights and sees no evidence: it takes finished storage files from the outbox, uploads them, and waits until \
-Timesketch finds exactly the events that were extracted. Killed at any time, it goes on where it was. Started as root \
+It needs no rights and sees no evidence: it takes finished slices from the outbox, uploads their storage files or sends \
+their events into OpenSearch, and waits until Timesketch finds exactly the events that were extracted. Killed at any time, it goes on where it was. Started as root \
 it becomes the account of [delivery] user. With --once it delivers a folder of `dfagent process`, a job's or one that \
 holds several, as whoever calls it.";
 

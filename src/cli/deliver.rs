@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::args::DeliverArgs;
 use super::exit::Exit;
-use super::foreground::{self, Foreground};
+use super::foreground::{self, Foreground, Wanted};
 use super::process::{listen, print_line};
 use super::progress;
 use super::serve::{self, Start};
@@ -16,6 +16,7 @@ use crate::config::Settings;
 use crate::delivery::account;
 use crate::delivery::custody::{DeliveryProof, PROOF};
 use crate::delivery::fill;
+use crate::delivery::order::How;
 use crate::durable;
 use crate::manifest::Manifest;
 
@@ -23,12 +24,16 @@ const MOST_MANIFEST: u64 = 256 * 1024 * 1024;
 
 pub(super) fn run(args: &DeliverArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
     account::keep_memory_private().context("keep secrets out of cores")?;
-    let to = args.to.as_deref();
+    let wanted = Wanted {
+        to: args.to.as_deref(),
+        sketch: args.sketch.as_deref(),
+        streaming: Some(&args.streaming),
+    };
     let Some(folder) = &args.once else {
-        return serve::serve(&Start { config, to });
+        return serve::serve(&Start { config, wanted });
     };
     let mut settings = Settings::load(config)?;
-    foreground::set_server(&mut settings, to, args.sketch.as_deref())?;
+    foreground::set_servers(&mut settings, &wanted)?;
     once(args, settings, folder)
 }
 
@@ -122,6 +127,22 @@ fn hand_over(delivery: &Foreground, jobs: &Path, manifest: &Manifest) -> anyhow:
     let Some(order) = fill::close(&delivery.outbox, &folder, manifest)? else {
         return Ok(());
     };
+    let way = delivery.outbox.way();
+    if order.way.how != way.how {
+        bail!(
+            "deliver {}: it was begun by the other way ({}); go on so, or remove {} to begin anew",
+            manifest.job,
+            match order.way.how {
+                How::Upload => "without --stream",
+                How::Stream => "with --stream",
+            },
+            delivery
+                .outbox
+                .orders_folder()
+                .join(&manifest.job)
+                .display()
+        );
+    }
     if DeliveryProof::read(&folder)?.is_some_and(|record| record.run == order.run) {
         // It was tried before, to its end: what is not proven is tried once more.
         fill::again(&delivery.outbox, order)?;

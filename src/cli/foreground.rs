@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
+use super::args::StreamArgs;
 use super::exit::Exit;
 use super::progress::Shown;
-use crate::config::Settings;
-use crate::config::delivery::is_web_address;
+use crate::config::delivery::{Destination, is_web_address};
+use crate::config::{ConfigError, Settings};
 use crate::delivery::custody::{DeliveryProof, SliceProof, cleaned};
 use crate::delivery::outbox::Outbox;
 use crate::delivery::receipt::{self, Receipt, SliceReceipt, Stage, Standing};
@@ -34,35 +35,60 @@ pub(super) fn is_server(to: &str) -> bool {
     to.starts_with("https://") || to.starts_with("http://")
 }
 
+/// What the command line says about servers.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Wanted<'a> {
+    /// Timesketch.
+    pub(super) to: Option<&'a str>,
+    /// The name of the sketch.
+    pub(super) sketch: Option<&'a str>,
+    /// How documents go into OpenSearch.
+    pub(super) streaming: Option<&'a StreamArgs>,
+}
+
 /// Puts what the command line says over the settings.
 ///
 /// # Errors
 /// A sentence about an address that cannot be used.
-pub(super) fn set_server(
-    settings: &mut Settings,
-    to: Option<&str>,
-    sketch: Option<&str>,
-) -> Result<(), crate::config::ConfigError> {
-    if let Some(to) = to {
+pub(super) fn set_servers(settings: &mut Settings, wanted: &Wanted<'_>) -> Result<(), ConfigError> {
+    if let Some(to) = wanted.to {
         to.clone_into(&mut settings.timesketch.url);
     }
-    if let Some(sketch) = sketch {
+    if let Some(sketch) = wanted.sketch {
         settings.timesketch.sketch = sketch.to_owned();
         settings.timesketch.sketch_id = 0;
     }
-    if is_web_address(&settings.timesketch.url) {
+    if let Some(streaming) = wanted.streaming.filter(|streaming| streaming.stream) {
+        settings.delivery.to = Destination::Stream;
+        settings.delivery.labels &= !streaming.no_labels;
+        if let Some(url) = &streaming.opensearch {
+            settings.opensearch.url.clone_from(url);
+            settings.opensearch.urls.clear();
+        }
+    }
+    let streams = settings.delivery.to == Destination::Stream;
+    if streams {
+        let remedy = "give the address of OpenSearch, or set [opensearch] url";
+        let node = settings.opensearch.nodes().first().copied();
+        check_address("--opensearch", node.unwrap_or_default(), remedy)?;
+    }
+    if streams && settings.timesketch.url.is_empty() {
         return Ok(());
     }
-    let problem = if settings.timesketch.url.is_empty() {
-        "give the server's address, or set [timesketch] url".to_owned()
-    } else {
-        "it is to begin with https://, or http:// on loopback, and to hold no user or password"
-            .to_owned()
+    let remedy = "give the server's address, or set [timesketch] url";
+    check_address("--to", &settings.timesketch.url, remedy)
+}
+
+fn check_address(key: &'static str, url: &str, remedy: &str) -> Result<(), ConfigError> {
+    let problem = match url {
+        url if is_web_address(url) => return Ok(()),
+        "" => remedy,
+        _ => {
+            "it is to begin with https://, or http:// on loopback, and to hold no user or password"
+        }
     };
-    Err(crate::config::ConfigError::Value {
-        key: "--to",
-        problem,
-    })
+    let problem = problem.to_owned();
+    Err(ConfigError::Value { key, problem })
 }
 
 /// Delivery in this process.
@@ -82,7 +108,7 @@ impl Foreground {
         stop: watch::Receiver<bool>,
     ) -> Result<Self, ServiceError> {
         let place = jobs.join(PLACE);
-        let outbox = Outbox::at(&place, None).for_server(&settings.timesketch.url);
+        let outbox = Outbox::at(&place, None).by(&settings);
         outbox.make()?;
         let keep = settings.delivery.keep;
         let teller = Teller::default();
@@ -193,20 +219,30 @@ fn about(slice: &SliceReceipt) -> Option<String> {
     let name = printable::line(&slice.name, 100);
     let error = slice.error.as_deref().unwrap_or_default();
     let error = printable::line(error, 300);
+    let streams = slice.streamed.is_some();
+    let place = if streams && slice.timeline.is_none() {
+        "OpenSearch"
+    } else {
+        "Timesketch"
+    };
+    let (found, expected) = (slice.found.unwrap_or_default(), slice.expected);
     Some(match slice.stage {
+        Stage::Waiting if slice.tries > 0 && streams => {
+            format!("slice {name}: {error}; it is sent anew")
+        }
         Stage::Waiting if slice.tries > 0 => format!("slice {name}: {error}; it is uploaded anew"),
         Stage::Waiting => return None,
+        Stage::Uploading if streams => format!("slice {name}: sending {expected} events"),
         Stage::Uploading => format!("slice {name}: uploading {}", size(slice.bytes)),
+        Stage::Indexing if streams => format!("slice {name}: sent, OpenSearch counts it"),
         Stage::Indexing => format!("slice {name}: uploaded, the server indexes it"),
-        Stage::Proven => format!(
-            "slice {name}: {} events are found in Timesketch, all of them",
-            slice.expected
-        ),
-        Stage::Short => format!(
-            "slice {name}: {} of {} events are found in Timesketch",
-            slice.found.unwrap_or_default(),
-            slice.expected
-        ),
+        Stage::Proven => {
+            format!("slice {name}: {expected} events are found in {place}, all of them")
+        }
+        Stage::Short => {
+            format!("slice {name}: {found} of {expected} events are found in {place}: {error}")
+        }
+        Stage::Failed if streams => format!("slice {name}: it could not be delivered: {error}"),
         Stage::Failed => format!("slice {name}: the server could not index it: {error}"),
     })
 }
@@ -226,7 +262,11 @@ pub(super) fn render(proof: &DeliveryProof) -> String {
     }
     for SliceProof { receipt: slice, .. } in &proof.slices {
         let timeline = slice.timeline.as_ref();
-        let name = timeline.map_or("no timeline", |timeline| timeline.name.as_str());
+        let name = match timeline {
+            _ if slice.streamed.is_some() => slice.name.as_str(),
+            Some(timeline) => timeline.name.as_str(),
+            None => "no timeline",
+        };
         let found = slice.found.unwrap_or_default();
         lines.push(format!(
             "  {name}: {found} of {} events found",

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::args::ProcessArgs;
 use super::exit::Exit;
-use super::foreground::{self, Foreground};
+use super::foreground::{self, Foreground, Wanted};
 use super::progress::{self, Shown};
 use crate::config::delivery::WhenUnready;
 use crate::config::{ConfigError, Settings, is_parser_name};
@@ -39,8 +39,13 @@ pub(super) fn run(args: &ProcessArgs, config: Option<&Path>) -> anyhow::Result<E
         }
         .into());
     }
-    if foreground::is_server(&args.to) {
-        foreground::set_server(&mut settings, Some(&args.to), args.sketch.as_deref())?;
+    if delivers(args) {
+        let wanted = Wanted {
+            to: foreground::is_server(&args.to).then_some(args.to.as_str()),
+            sketch: args.sketch.as_deref(),
+            streaming: Some(&args.streaming),
+        };
+        foreground::set_servers(&mut settings, &wanted)?;
         account::keep_memory_private().context("keep secrets out of cores")?;
     }
     if let Err(refusal) = namespace::enter() {
@@ -63,10 +68,15 @@ pub(super) fn run(args: &ProcessArgs, config: Option<&Path>) -> anyhow::Result<E
         .block_on(process(args, settings, output))
 }
 
+/// Whether events go to a server, too.
+fn delivers(args: &ProcessArgs) -> bool {
+    args.streaming.stream || foreground::is_server(&args.to)
+}
+
 async fn process(args: &ProcessArgs, settings: Settings, output: PathBuf) -> anyhow::Result<Exit> {
     let (show, heard) = mpsc::unbounded_channel();
     let (stop_now, stop) = watch::channel(false);
-    let delivery = if foreground::is_server(&args.to) {
+    let delivery = if delivers(args) {
         let delivery = Foreground::set_up(settings.clone(), &output, show.clone(), stop.clone())?;
         if !is_ready(&delivery, &settings).await {
             return Ok(Exit::NeedsOperator);

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::exit::Exit;
-use super::foreground;
+use super::foreground::{self, Wanted};
 use crate::config::delivery::Destination;
 use crate::config::{FRAGMENTS, MAIN_FILE, Settings};
 use crate::delivery::account::Account;
@@ -33,16 +33,17 @@ const UNWATCHED: Duration = Duration::from_secs(600);
 pub(super) struct Start<'a> {
     /// The file that is read instead of the installed ones.
     pub(super) config: Option<&'a Path>,
-    /// The server, instead of the configured one.
-    pub(super) to: Option<&'a str>,
+    /// What the command line says instead of the configuration.
+    pub(super) wanted: Wanted<'a>,
 }
 
 impl Start<'_> {
     /// The settings as they are now.
     fn settings(&self) -> anyhow::Result<Settings> {
         let mut settings = Settings::load(self.config)?;
-        if self.to.is_some() || has_server(&settings) {
-            foreground::set_server(&mut settings, self.to, None)?;
+        let streaming = self.wanted.streaming.is_some_and(|one| one.stream);
+        if self.wanted.to.is_some() || streaming || has_server(&settings) {
+            foreground::set_servers(&mut settings, &self.wanted)?;
         }
         Ok(settings)
     }
@@ -58,7 +59,18 @@ impl Start<'_> {
 
 /// Whether there is somebody to deliver to. With a server and `to = "local"`, what was handed over before is delivered.
 fn has_server(settings: &Settings) -> bool {
-    settings.delivery.to == Destination::Upload || !settings.timesketch.url.is_empty()
+    settings.delivery.to.is_remote() || !settings.timesketch.url.is_empty()
+}
+
+/// The server, and OpenSearch where documents go there directly.
+fn says_where(settings: &Settings) -> String {
+    let (server, nodes) = (settings.server(), settings.opensearch.nodes());
+    match settings.delivery.to {
+        Destination::Stream if !nodes.contains(&server) => {
+            format!("{server} by way of {}", nodes.join(", "))
+        }
+        _ => server.to_owned(),
+    }
 }
 
 /// Serves until it is told to stop.
@@ -133,7 +145,7 @@ impl Work {
             let (_never, finish) = watch::channel(false);
             context.run(finish).await.map(drop)
         };
-        let says = format!("delivering to {}", settings.timesketch.url);
+        let says = format!("delivering to {}", says_where(&settings));
         Ok(Self::beside_cloud(settings, place, stop_now, says, deliver))
     }
 
@@ -277,7 +289,7 @@ mod tests {
             write(&file, folder.path(), "to = \"local\"\n");
             let start = Start {
                 config: Some(&file),
-                to: None,
+                wanted: Wanted::default(),
             };
             let settings = start.settings().unwrap();
             let place = Place::of(&settings);
@@ -310,7 +322,10 @@ mod tests {
         write(&file, folder.path(), "to = \"local\"\n");
         let start = Start {
             config: Some(&file),
-            to: Some("https://t.example.org"),
+            wanted: Wanted {
+                to: Some("https://t.example.org"),
+                ..Wanted::default()
+            },
         };
         let settings = start.settings().unwrap();
         assert!(has_server(&settings));

@@ -18,6 +18,16 @@ pub enum Destination {
     Local,
     /// Storage files to Timesketch.
     Upload,
+    /// Documents into OpenSearch while later slices are extracted, as a timeline of Timesketch where there is one.
+    Stream,
+}
+
+impl Destination {
+    /// Whether events go to a server.
+    #[must_use]
+    pub const fn is_remote(self) -> bool {
+        matches!(self, Self::Upload | Self::Stream)
+    }
 }
 
 /// What an agent does while the server would not take what it makes.
@@ -51,6 +61,8 @@ pub struct DeliverySettings {
     pub patience_seconds: u64,
     /// Times.
     pub tries: u32,
+    /// Whether documents that go into OpenSearch say which volume, host and slice they are from.
+    pub labels: bool,
 }
 
 impl Default for DeliverySettings {
@@ -64,6 +76,7 @@ impl Default for DeliverySettings {
             when_unready: WhenUnready::Warn,
             patience_seconds: 900,
             tries: 3,
+            labels: true,
         }
     }
 }
@@ -174,32 +187,114 @@ impl TimesketchSettings {
     }
 }
 
-/// `[opensearch]`: only asked for what limits searches.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+/// `[opensearch]`: where `stream` sends documents; else it is only asked for what limits searches.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct OpensearchSettings {
-    /// `https://opensearch.example.org:9200`; empty: it is not asked.
+    /// `https://opensearch.example.org:9200`; empty: none.
     pub url: String,
+    /// Nodes of one cluster, in place of `url`; the next one is taken when one is not reached.
+    pub urls: Vec<String>,
     /// As whom; empty: without.
     pub user: String,
     /// File with the password; empty: the systemd credential `opensearch-password`.
     pub password_file: PathBuf,
     /// Certificates of authorities, PEM, besides the system's.
     pub ca_file: PathBuf,
+    /// What names of our indexes begin with.
+    pub index_prefix: String,
+    /// Bulks that are under way at once.
+    pub connections: usize,
+    /// MiB of a bulk before it is packed.
+    pub bulk_mib: u64,
+}
+
+impl Default for OpensearchSettings {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            urls: Vec::new(),
+            user: String::new(),
+            password_file: PathBuf::new(),
+            ca_file: PathBuf::new(),
+            index_prefix: String::new(),
+            connections: 2,
+            bulk_mib: 5,
+        }
+    }
+}
+
+impl OpensearchSettings {
+    /// The nodes, however they are written; none: there is no OpenSearch.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<&str> {
+        if self.url.is_empty() {
+            self.urls.iter().map(String::as_str).collect()
+        } else {
+            vec![&self.url]
+        }
+    }
+
+    /// Bytes of a bulk before it is packed, and before a server refuses one for its size.
+    #[must_use]
+    pub const fn bulk_bytes(&self) -> u64 {
+        self.bulk_mib * MIB
+    }
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if !(self.url.is_empty() || self.urls.is_empty()) {
+            return Err(("opensearch.urls", "use either url or urls"));
+        }
+        if !self.nodes().iter().all(|url| is_web_address(url)) {
+            let problem = "each is to begin with https://, or http:// on loopback, and to hold no user or password";
+            return Err(("opensearch.url", problem));
+        }
+        if !is_index_prefix(&self.index_prefix) {
+            let problem = "use at most 32 small letters, digits and -, the first of them a letter";
+            return Err(("opensearch.index_prefix", problem));
+        }
+        if !(1..=16).contains(&self.connections) {
+            return Err(("opensearch.connections", "use 1 to 16"));
+        }
+        if !(1..=64).contains(&self.bulk_mib) {
+            return Err(("opensearch.bulk_mib", "use 1 to 64"));
+        }
+        Ok(())
+    }
+}
+
+/// What OpenSearch takes as a name, without what has a meaning in an address or a pattern.
+fn is_index_prefix(prefix: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let begins = prefix
+        .bytes()
+        .next()
+        .is_none_or(|byte| byte.is_ascii_lowercase());
+    prefix.len() <= 32 && begins && prefix.bytes().all(fits)
 }
 
 pub(super) fn check(
     delivery: &DeliverySettings,
     timesketch: &TimesketchSettings,
+    opensearch: &OpensearchSettings,
 ) -> Result<(), ConfigError> {
     let wrong = |key, problem: &str| {
         let problem = problem.to_owned();
         Err(ConfigError::Value { key, problem })
     };
+    if let Err((key, problem)) = opensearch.check() {
+        return wrong(key, problem);
+    }
     if delivery.to == Destination::Upload && timesketch.url.is_empty() {
         return wrong(
             "timesketch.url",
             "delivery.to is \"upload\", so the server's address is needed",
+        );
+    }
+    if delivery.to == Destination::Stream && opensearch.nodes().is_empty() {
+        return wrong(
+            "opensearch.url",
+            "delivery.to is \"stream\", so the address of OpenSearch is needed",
         );
     }
     if !(timesketch.url.is_empty() || is_web_address(&timesketch.url)) {
@@ -279,6 +374,41 @@ mod tests {
             "",
         ] {
             assert!(!is_web_address(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_of_opensearch_is_refused_by_the_key() {
+        let node = || "https://o.example:9200".to_owned();
+        let with = |change: &dyn Fn(&mut OpensearchSettings)| {
+            let mut settings = OpensearchSettings::default();
+            change(&mut settings);
+            settings.check().err().map(|(key, _)| key)
+        };
+        assert_eq!(with(&|_| ()), None);
+        assert_eq!(with(&|set| set.urls = vec![node(), node()]), None);
+        assert_eq!(with(&|set| set.index_prefix = "lab-7".into()), None);
+        type Change = dyn Fn(&mut OpensearchSettings);
+        let wrong: [(&Change, _); 7] = [
+            (&|set| set.url = "http://o.example".into(), "opensearch.url"),
+            (&|set| set.urls = vec![String::new()], "opensearch.url"),
+            (
+                &|set| (set.url, set.urls) = (node(), vec![node()]),
+                "opensearch.urls",
+            ),
+            (
+                &|set| set.index_prefix = "_x".into(),
+                "opensearch.index_prefix",
+            ),
+            (
+                &|set| set.index_prefix = "a,b".into(),
+                "opensearch.index_prefix",
+            ),
+            (&|set| set.connections = 0, "opensearch.connections"),
+            (&|set| set.bulk_mib = 65, "opensearch.bulk_mib"),
+        ];
+        for (change, key) in wrong {
+            assert_eq!(with(change), Some(key));
         }
     }
 }

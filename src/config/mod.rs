@@ -244,6 +244,17 @@ impl Settings {
         settings
     }
 
+    /// The server that events go to, without a slash at its end: Timesketch, or OpenSearch where they go there alone.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        let streamed = self.delivery.to == delivery::Destination::Stream;
+        let url = match self.timesketch.url.as_str() {
+            "" if streamed => self.opensearch.nodes().first().copied().unwrap_or_default(),
+            url => url,
+        };
+        url.trim_end_matches('/')
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let wrong = |key, problem: String| Err(ConfigError::Value { key, problem });
         if self.slices.smallest_mib == 0 {
@@ -289,7 +300,7 @@ impl Settings {
                 format!("{name:?} is no name of a parser or plugin"),
             );
         }
-        delivery::check(&self.delivery, &self.timesketch)?;
+        delivery::check(&self.delivery, &self.timesketch, &self.opensearch)?;
         ec2::check(&self.ec2)?;
         worker::check(&self.devices, &self.attach, &self.hook)
     }

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::order::{HandedSlice, Order};
 use super::outbox::is_name;
-use super::receipt::{Delivered, Link, Receipt, SliceReceipt, Stage, Standing, StandingLine};
+use super::receipt::{
+    Delivered, Link, Receipt, SliceReceipt, Stage, Standing, StandingLine, Streamed,
+};
 use crate::durable::{self, FileError};
 use crate::plaso::command::STORAGE;
 use crate::plaso::verdict::Level;
@@ -161,8 +163,12 @@ pub fn cleaned(receipt: Receipt, handed: &[HandedSlice]) -> Receipt {
     let slice = |mut one: SliceReceipt| {
         let same = |handed: &&HandedSlice| handed.name == one.name && handed.sha256 == one.sha256;
         let handed = handed.iter().find(same)?;
-        (one.bytes, one.expected) = (handed.bytes, handed.documents);
-        one.sent = one.sent.min(handed.bytes);
+        (one.bytes, one.expected) = (handed.bytes_to_send(), handed.documents);
+        one.sent = one.sent.min(one.bytes);
+        one.streamed = one
+            .streamed
+            .filter(|_| handed.lines.is_some())
+            .map(|told| streamed(told, handed));
         one.timeline = one.timeline.and_then(link);
         one.error = one.error.map(|text| printable::line(&text, MOST_TEXT));
         Some(one)
@@ -182,6 +188,19 @@ pub fn cleaned(receipt: Receipt, handed: &[HandedSlice]) -> Receipt {
         needs: text(receipt.needs),
         slices,
         ..receipt
+    }
+}
+
+/// No more than there is, and a pace that is a number.
+fn streamed(told: Streamed, handed: &HandedSlice) -> Streamed {
+    let most = handed.documents;
+    Streamed {
+        documents: told.documents.min(most),
+        refused: told.refused.min(most),
+        mended: told.mended.min(most),
+        per_second: told
+            .per_second
+            .filter(|pace| pace.is_finite() && *pace >= 0.0),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Bringing events to the analyst. `local`: files in the job's folder. `upload`: storage files to Timesketch, by way
-//! of the outbox, until exactly the exported events are found there.
+//! of the outbox, until exactly the exported events are found there. `stream`: documents into OpenSearch, by the same
+//! way, until exactly they are found there and in Timesketch.
 //!
 //! What touches evidence has no network, and what has the network and the secrets sees no evidence: they share the
 //! two folders of [`outbox`], [`order`] in one direction, [`receipt`] in the other.
@@ -20,4 +21,5 @@ pub mod sketch;
 pub mod standing;
 pub mod state;
 pub mod steps;
+pub mod streaming;
 mod volumes;

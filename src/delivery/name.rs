@@ -17,14 +17,7 @@ const MOST: usize = 255;
 /// cloud's instance id; where there is neither it is the volume.
 #[must_use]
 pub fn timeline(order: &Order, slice: &HandedSlice) -> String {
-    let volume = printable::line(&order.volume, 100);
-    let host = slice.host.as_deref().or(slice.instance.as_deref());
-    let host = host.map(|host| printable::line(host.trim(), 80));
-    let host = host.filter(|host| !host.is_empty());
-    let (head, tail) = match host {
-        Some(host) => (host, volume),
-        None => (volume, String::new()),
-    };
+    let (head, tail) = head_and_tail(order, slice);
     let name = printable::line(&slice.name, 40);
     let mut words = vec![head, name];
     // Where a volume has several filesystems the slice's name has it already.
@@ -33,6 +26,24 @@ pub fn timeline(order: &Order, slice: &HandedSlice) -> String {
     }
     words.push(tail);
     words.join(" ").trim().chars().take(MOST).collect()
+}
+
+/// The timeline of a whole job that is streamed: `web-1 vol-0abc`. The host is that of the slice that comes first.
+#[must_use]
+pub fn whole_timeline(order: &Order, slice: &HandedSlice) -> String {
+    let (head, tail) = head_and_tail(order, slice);
+    format!("{head} {tail}").trim().to_owned()
+}
+
+/// Host and volume, or the volume alone.
+fn head_and_tail(order: &Order, slice: &HandedSlice) -> (String, String) {
+    let volume = printable::line(&order.volume, 100);
+    let host = slice.host.as_deref().or(slice.instance.as_deref());
+    let host = host.map(|host| printable::line(host.trim(), 80));
+    match host.filter(|host| !host.is_empty()) {
+        Some(host) => (host, volume),
+        None => (volume, String::new()),
+    }
 }
 
 /// What the datasource keeps about where it is from, as JSON on one line.
@@ -58,6 +69,68 @@ pub fn context(order: &Order, slice: &HandedSlice) -> String {
         "dfagent": env!("CARGO_PKG_VERSION"),
     })
     .to_string()
+}
+
+/// What the datasource of a streamed timeline keeps about where it is from, as JSON on one line. The hash of the
+/// manifest is known when the job has ended.
+#[must_use]
+pub fn whole_context(order: &Order, first: &HandedSlice, index: &str) -> String {
+    let manifest = order.closed.as_ref().map(|closed| &closed.manifest_sha256);
+    json!({
+        "case": order.case,
+        "volume": order.volume,
+        "job": order.job,
+        "started": order.run,
+        "host": first.host,
+        "instance": first.instance,
+        "index": index,
+        "evidence_sha256": order.evidence_sha256,
+        "manifest_sha256": manifest,
+        "plaso": first.plaso,
+        "dfagent": env!("CARGO_PKG_VERSION"),
+    })
+    .to_string()
+}
+
+/// What every document of a slice says about where it is from, as far as it is known.
+#[must_use]
+pub fn labels(order: &Order, slice: &HandedSlice) -> Vec<(&'static str, String)> {
+    let known = [
+        ("evidence_volume", Some(order.volume.as_str())),
+        ("evidence_filesystem", Some(slice.filesystem.as_str())),
+        ("evidence_host", slice.host.as_deref()),
+        ("evidence_instance", slice.instance.as_deref()),
+        ("evidence_case", order.case.as_deref()),
+        ("evidence_slice", Some(slice.name.as_str())),
+    ];
+    let known = known.into_iter();
+    known
+        .filter_map(|(name, value)| Some((name, printable::line(value?.trim(), 200))))
+        .filter(|(_, value)| !value.is_empty())
+        .collect()
+}
+
+/// Letters of an index's name behind its prefix.
+pub const INDEX: usize = 12;
+
+/// The letters of base32 (RFC 4648, section 6), small.
+const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// The index of a generation of a run: short, because Timesketch names all indexes of a sketch in one address.
+/// It is the same whoever makes it, so that a delivery that lost its memory finds what it made.
+#[must_use]
+pub fn index(prefix: &str, server: &str, sketch: u64, order: &Order, generation: u32) -> String {
+    let mut hasher = Sha256::new();
+    for part in [server, &sketch.to_string(), &order.job, &order.run] {
+        hasher.update(part);
+        hasher.update([0]);
+    }
+    hasher.update(generation.to_be_bytes());
+    let hash = hasher.finalize();
+    // Each byte has more than the five bits that are taken of it.
+    let letter = |byte: &u8| char::from(LETTERS[usize::from(byte % 32)]);
+    let letters: String = hash.iter().take(INDEX - 2).map(letter).collect();
+    format!("{prefix}df{letters}")
 }
 
 /// The label by which Timesketch puts all slices of a run into one index: one for each would come to OpenSearch's
@@ -152,6 +225,52 @@ mod tests {
         };
         assert_eq!(label("1"), label("1"));
         assert_ne!(label("1"), label("2"));
+    }
+
+    #[test]
+    fn an_index_is_short_and_each_generation_run_sketch_and_server_has_its_own() {
+        let of = |server: &str, sketch, run: &str, generation| {
+            let order = Order {
+                job: "j".into(),
+                run: run.into(),
+                ..Order::default()
+            };
+            index("ir-", server, sketch, &order, generation)
+        };
+        let all = [
+            of("s", 1, "1", 0),
+            of("t", 1, "1", 0),
+            of("s", 2, "1", 0),
+            of("s", 1, "2", 0),
+            of("s", 1, "1", 1),
+        ];
+        for (number, name) in all.iter().enumerate() {
+            assert_eq!(name.len(), 3 + INDEX, "{name}");
+            assert!(name.starts_with("ir-df"), "{name}");
+            assert!(!all[..number].contains(name), "{all:?}");
+        }
+        assert_eq!(of("s", 1, "1", 0), all[0]);
+    }
+
+    #[test]
+    fn labels_are_those_that_are_known() {
+        let order = Order {
+            volume: "vol-0abc".into(),
+            ..Order::default()
+        };
+        let slice = HandedSlice {
+            name: "01-triage".into(),
+            host: Some("web\u{1b}-1".into()),
+            instance: Some(" ".into()),
+            ..HandedSlice::default()
+        };
+        let found = labels(&order, &slice);
+        let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
+        assert_eq!(
+            names,
+            ["evidence_volume", "evidence_host", "evidence_slice"]
+        );
+        assert!(!found[1].1.contains('\u{1b}'), "{found:?}");
     }
 
     #[test]

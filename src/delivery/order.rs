@@ -25,6 +25,65 @@ pub struct Order {
     pub again: u32,
     /// None while slices are still to come.
     pub closed: Option<Closed>,
+    /// By which way it is delivered.
+    #[serde(flatten)]
+    pub way: Way,
+    /// Whether the run was given up: nothing more of it is delivered, and what was streamed is to be removed.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub cancelled: bool,
+    /// How often it was given up: what was streamed before the last time is to be removed, also when it was gone on
+    /// with meanwhile.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub given_up: u32,
+    /// Earlier runs of the job that were streamed and given up: what is left of them is to be removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove: Vec<String>,
+}
+
+/// By which way a job is delivered: what it was begun with, whatever the configuration says later.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Way {
+    /// How.
+    pub how: How,
+    /// Whether documents are labelled with where they are from.
+    pub labels: bool,
+}
+
+impl Default for Way {
+    fn default() -> Self {
+        Self {
+            how: How::Upload,
+            labels: true,
+        }
+    }
+}
+
+/// How a job is delivered.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// Its storage files to Timesketch.
+    #[default]
+    Upload,
+    /// Its documents into OpenSearch.
+    Stream,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+pub(super) const fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// The end of the extraction.
@@ -61,4 +120,26 @@ pub struct HandedSlice {
     pub plaso: String,
     /// SHA-256 of the slice's record, which stands in the manifest later.
     pub record_sha256: String,
+    /// Its documents, where these are handed over and not the storage file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines: Option<Lines>,
+}
+
+/// A file of documents, one a line.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Lines {
+    /// Bytes.
+    pub bytes: u64,
+    /// SHA-256.
+    pub sha256: String,
+    /// When it was handed over, RFC 3339, UTC.
+    pub at: String,
+}
+
+impl HandedSlice {
+    /// Bytes of what is sent.
+    #[must_use]
+    pub fn bytes_to_send(&self) -> u64 {
+        self.lines.as_ref().map_or(self.bytes, |lines| lines.bytes)
+    }
 }

@@ -2,8 +2,8 @@
 //! each finished slice; in `receipts/` delivery writes what became of them. Neither waits for the other, and either
 //! may be killed at any time.
 //!
-//! A storage file is handed over as a second name (hard link) of the one in the job's folder: it takes no space, and
-//! what delivery does cannot touch the first.
+//! A file, of Plaso's storage or of documents, is handed over as a second name (hard link) of the one in the job's
+//! folder: it takes no space, and what delivery does cannot touch the first.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,10 +13,13 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::account::Account;
-use super::order::{self, HandedSlice, Order};
+use super::order::{self, HandedSlice, How, Order, Way};
 use super::receipt::{self, Receipt, Standing};
+use crate::config::Settings;
+use crate::config::delivery::Destination;
 use crate::durable::{self, FileError};
 use crate::ec2::cloud::{self, Cloud, Wanted};
+use crate::job::DOCUMENTS;
 use crate::plaso::command::STORAGE;
 
 /// Sizes beyond which a file is not what it should be.
@@ -39,6 +42,8 @@ pub struct Outbox {
     account: Option<Account>,
     /// The server that it is for.
     server: String,
+    /// By which way new jobs are delivered.
+    way: Way,
 }
 
 impl Outbox {
@@ -50,14 +55,31 @@ impl Outbox {
             receipts: folder.join("receipts"),
             account,
             server: String::new(),
+            way: Way::default(),
         }
     }
 
-    /// The same for a server: what was delivered whole to it is not handed over again.
+    /// The same for the configured server and way: what was delivered whole to that server is not handed over again.
     #[must_use]
-    pub fn for_server(self, url: &str) -> Self {
-        let server = url.trim_end_matches('/').to_owned();
-        Self { server, ..self }
+    pub fn by(self, settings: &Settings) -> Self {
+        let how = match settings.delivery.to {
+            Destination::Stream => How::Stream,
+            Destination::Local | Destination::Upload => How::Upload,
+        };
+        Self {
+            server: settings.server().to_owned(),
+            way: Way {
+                how,
+                labels: settings.delivery.labels,
+            },
+            ..self
+        }
+    }
+
+    /// By which way new jobs are delivered.
+    #[must_use]
+    pub const fn way(&self) -> Way {
+        self.way
     }
 
     /// The server that it is for.
@@ -164,33 +186,56 @@ impl Outbox {
         self.keep_for_delivery(&self.outbox.join(WANTED), &wanted)
     }
 
-    /// Hands a finished slice over; once more is fine.
+    /// Whether a slice is handed over.
+    #[must_use]
+    pub fn has(&self, job: &str, slice: &str) -> bool {
+        self.job(job).join(slice).exists()
+    }
+
+    /// Hands a finished slice over, its storage file or its documents; once more is fine.
     ///
     /// # Errors
     /// The system's refusal.
-    pub fn hand_over(
-        &self,
-        job: &str,
-        slice: &HandedSlice,
-        storage: &Path,
-    ) -> Result<(), FileError> {
+    pub fn hand_over(&self, job: &str, slice: &HandedSlice, file: &Path) -> Result<(), FileError> {
         let (made, done) = (
             self.job(job).join(format!(".{}.new", slice.name)),
             self.job(job).join(&slice.name),
         );
-        if done.exists() {
+        if self.has(job, &slice.name) {
             return Ok(());
         }
         durable::remove_folder(&made)?;
         durable::make_folder(&made)?;
-        let (file, about) = (made.join(STORAGE), made.join(SLICE));
-        fs::hard_link(storage, &file).map_err(failed("hand over", storage))?;
+        let (from, about) = (file, made.join(SLICE));
+        let file = made.join(file_of(slice));
+        fs::hard_link(from, &file).map_err(failed("hand over", from))?;
         durable::write_json(&about, slice)?;
         self.open_to_delivery(&file, 0o640)?;
         self.open_to_delivery(&about, 0o640)?;
         self.open_to_delivery(&made, 0o750)?;
         durable::sync_folder(&made)?;
         durable::rename(&made, &done)
+    }
+
+    /// Cancels a job that is streamed: nothing more of it is delivered, and what was is to be removed. What was handed
+    /// over goes now; the order goes when delivery has said that all is removed.
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub fn cancel(&self, order: Order) -> Result<(), FileError> {
+        let job = order.job.clone();
+        if !order.cancelled {
+            self.keep_order(&Order {
+                cancelled: true,
+                given_up: order.given_up + 1,
+                closed: None,
+                ..order
+            })?;
+        }
+        for slice in folders(&self.job(&job))? {
+            durable::remove_folder(&self.job(&job).join(slice))?;
+        }
+        Ok(())
     }
 
     /// Takes a job back: nothing of it is delivered any more.
@@ -304,10 +349,10 @@ impl Outbox {
         Ok(slices)
     }
 
-    /// The storage file of a slice.
+    /// What is to be sent of a slice.
     #[must_use]
-    pub fn storage(&self, job: &str, slice: &str) -> PathBuf {
-        self.job(job).join(slice).join(STORAGE)
+    pub fn file(&self, job: &str, slice: &HandedSlice) -> PathBuf {
+        self.job(job).join(&slice.name).join(file_of(slice))
     }
 
     /// Keeps a receipt.
@@ -359,6 +404,14 @@ impl Outbox {
     /// It cannot be removed.
     pub fn forget_cloud(&self) -> Result<(), FileError> {
         durable::remove_file(&self.receipts.join(CLOUD))
+    }
+}
+
+/// The name of what is handed over of a slice.
+const fn file_of(slice: &HandedSlice) -> &'static str {
+    match slice.lines {
+        Some(_) => DOCUMENTS,
+        None => STORAGE,
     }
 }
 

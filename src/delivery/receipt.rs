@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::order::{HandedSlice, Order};
+use super::order::{HandedSlice, How, Order};
 use crate::plaso::verdict::Level;
 use crate::printable;
 
@@ -32,6 +32,12 @@ pub struct Receipt {
     pub needs: Option<String>,
     /// The slices that were seen.
     pub slices: Vec<SliceReceipt>,
+    /// Whether nothing is left of it on the server, because the job was cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<bool>,
+    /// SHA-256 of the manifest, once it stands beside the timeline of a stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_sha256: Option<String>,
 }
 
 /// A thing of the server that a person can look at.
@@ -54,13 +60,13 @@ pub struct SliceReceipt {
     pub sha256: String,
     /// How far it is.
     pub stage: Stage,
-    /// Bytes of the storage file.
+    /// Bytes of the storage file, or of its documents where these are sent.
     pub bytes: u64,
     /// Bytes that the server has.
     pub sent: u64,
     /// Documents that have to be found.
     pub expected: u64,
-    /// Documents that Timesketch finds; none before it was asked.
+    /// Documents that are found; none before the server was asked.
     pub found: Option<u64>,
     /// The timeline, once the server has made it.
     pub timeline: Option<Link>,
@@ -68,6 +74,22 @@ pub struct SliceReceipt {
     pub tries: u32,
     /// What went wrong last: the server's words, printable.
     pub error: Option<String>,
+    /// How far its documents are, where these are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streamed: Option<Streamed>,
+}
+
+/// How far the documents of a slice are on their way into OpenSearch.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, JsonSchema)]
+pub struct Streamed {
+    /// Documents that OpenSearch has answered for.
+    pub documents: u64,
+    /// Of these, documents that it refused.
+    pub refused: u64,
+    /// Documents of which a value was mended, because OpenSearch would have refused it.
+    pub mended: u64,
+    /// Documents a second, while they are sent.
+    pub per_second: Option<f64>,
 }
 
 /// How far a slice is.
@@ -79,7 +101,7 @@ pub enum Stage {
     /// It waits for its turn.
     #[default]
     Waiting,
-    /// Its storage file is being sent.
+    /// Its storage file, or its documents, are being sent.
     Uploading,
     /// The server indexes it, or has and the count is awaited.
     Indexing,
@@ -146,6 +168,10 @@ pub fn ended(order: &Order, handed: &[HandedSlice], receipt: &Receipt) -> Option
     if !same || receipt.job != order.job {
         return None;
     }
+    let told = receipt.manifest_sha256.as_ref() == Some(&closed.manifest_sha256);
+    if order.way.how == How::Stream && !told {
+        return None;
+    }
     let mut delivered = Delivered {
         level: Level::Complete,
         reasons: Vec::new(),
@@ -163,7 +189,11 @@ pub fn ended(order: &Order, handed: &[HandedSlice], receipt: &Receipt) -> Option
             proven += 1;
             delivered.documents += handed.documents;
         } else {
-            delivered.reasons.push(what_is_missing(handed, slice));
+            let missing = match order.way.how {
+                How::Upload => what_is_missing(handed, slice),
+                How::Stream => what_did_not_arrive(handed, slice),
+            };
+            delivered.reasons.push(missing);
         }
     }
     if !delivered.reasons.is_empty() {
@@ -195,6 +225,18 @@ fn what_is_missing(handed: &HandedSlice, slice: &SliceReceipt) -> String {
             handed.name
         ),
     }
+}
+
+fn what_did_not_arrive(handed: &HandedSlice, slice: &SliceReceipt) -> String {
+    let error = slice.error.as_deref();
+    let error = error.unwrap_or("nobody knows why");
+    format!(
+        "Slice {}: {} of {} are found in OpenSearch: {}",
+        handed.name,
+        slice.found.unwrap_or_default(),
+        printable::count(handed.documents, "event", "events"),
+        printable::line(error, 300)
+    )
 }
 
 #[cfg(test)]
@@ -263,6 +305,23 @@ mod tests {
         let less = receipt(&[("1", Stage::Proven, 9)]);
         let done = ended(&order(&["1"]), &all, &less).unwrap();
         assert_eq!(done.level, Level::Failed);
+    }
+
+    #[test]
+    fn what_opensearch_refused_is_named_with_its_file() {
+        let mut receipt = receipt(&[("1", Stage::Short, 7)]);
+        receipt.slices[0].error = Some("OpenSearch refused 3 events; they are in /x".into());
+        let mut order = order(&["1"]);
+        order.way.how = How::Stream;
+        assert_eq!(
+            ended(&order, &[handed("1")], &receipt),
+            None,
+            "not told yet"
+        );
+        receipt.manifest_sha256 = Some(String::new());
+        let done = ended(&order, &[handed("1")], &receipt).unwrap();
+        let said = "Slice 1: 7 of 10 events are found in OpenSearch: OpenSearch refused 3 events; they are in /x";
+        assert_eq!(done.reasons, [said]);
     }
 
     #[test]

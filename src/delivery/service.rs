@@ -16,13 +16,13 @@ use super::order::Order;
 use super::outbox::Outbox;
 use super::receipt::{Receipt, Standing};
 use super::sketch::Sketches;
-use super::standing;
+use super::standing::{self, Servers};
 use super::state::States;
 use super::steps::{Delivering, GaveUp};
 use crate::config::Settings;
-use crate::config::delivery::{DeliverySettings, OpensearchSettings, TimesketchSettings};
 use crate::durable::FileError;
-use crate::timesketch::{Client, ClientError};
+use crate::opensearch::{self, Pace};
+use crate::timesketch;
 
 /// The folders are looked at this often without a hint.
 const RECONCILE: Duration = Duration::from_secs(60);
@@ -36,9 +36,12 @@ pub enum ServiceError {
     /// A file of ours.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The client cannot be made.
+    /// The client of Timesketch cannot be made.
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Timesketch(#[from] timesketch::ClientError),
+    /// The client of OpenSearch cannot be made.
+    #[error(transparent)]
+    Opensearch(#[from] opensearch::ClientError),
     /// The folders cannot be watched.
     #[error("watch {}", path.display())]
     Watch {
@@ -54,17 +57,16 @@ pub type Listener = Arc<dyn Fn(&Receipt) + Send + Sync>;
 
 /// What all jobs share.
 pub struct Context {
-    pub(super) client: Client,
+    servers: Servers,
+    pub(super) settings: Settings,
     pub(super) outbox: Outbox,
     pub(super) states: States,
     pub(super) sketches: Sketches,
-    pub(super) delivery: DeliverySettings,
-    pub(super) timesketch: TimesketchSettings,
-    opensearch: OpensearchSettings,
-    /// Whether tags of EC2's name cases and sketches.
-    on_ec2: bool,
-    credentials: Option<PathBuf>,
+    /// Where documents stand that OpenSearch refused.
+    rejected: PathBuf,
     pub(super) places: Semaphore,
+    /// How fast OpenSearch takes documents, as all jobs have found out.
+    pub(super) pace: Pace,
     /// Differs between machines and starts.
     pub(super) seed: u64,
     /// After how long without progress a job is given up; never, for a service.
@@ -97,29 +99,21 @@ impl Service {
     /// # Errors
     /// A file cannot be made or used.
     pub fn set_up(self) -> Result<Context, ServiceError> {
-        let Settings {
-            delivery,
-            timesketch,
-            opensearch,
-            ec2,
-            ..
-        } = self.settings;
+        let delivery = &self.settings.delivery;
         let patience = Duration::from_secs(delivery.patience_seconds);
         Ok(Context {
-            client: Client::new(&timesketch, self.credentials.as_deref())?,
+            servers: Servers::new(&self.settings, self.credentials.as_deref())?,
             states: States::at(&self.folder)?,
+            rejected: self.folder.join("rejected"),
             outbox: self.outbox,
             sketches: Sketches::default(),
             places: Semaphore::new(delivery.at_once),
+            pace: Pace::new(&self.settings.opensearch),
             seed: getrandom::u64().unwrap_or(1),
             gives_up: self.in_foreground.then_some(patience),
-            credentials: self.credentials,
             listener: self.listener,
             stop: self.stop,
-            on_ec2: ec2.is_used(),
-            delivery,
-            timesketch,
-            opensearch,
+            settings: self.settings,
         })
     }
 }
@@ -133,21 +127,47 @@ impl Context {
     }
 
     pub(super) const fn chunk_bytes(&self) -> u64 {
-        self.timesketch.chunk_bytes()
+        self.settings.timesketch.chunk_bytes()
+    }
+
+    /// Timesketch, if there is one.
+    pub(super) const fn timesketch(&self) -> Option<&timesketch::Client> {
+        self.servers.timesketch.as_ref()
+    }
+
+    /// OpenSearch, if there is one.
+    pub(super) const fn opensearch(&self) -> Option<&opensearch::Client> {
+        self.servers.opensearch.as_ref()
+    }
+
+    /// Times that something is begun anew at the most.
+    pub(super) const fn tries(&self) -> u32 {
+        self.settings.delivery.tries
+    }
+
+    /// The documents of a job that OpenSearch refused, a file a slice.
+    pub(super) fn rejected_of(&self, job: &str) -> PathBuf {
+        self.rejected.join(job)
+    }
+
+    /// The documents of a slice that OpenSearch refused, with its reasons.
+    pub(super) fn rejected(&self, job: &str, slice: &str) -> PathBuf {
+        self.rejected_of(job).join(format!("{slice}.jsonl"))
     }
 
     /// How long a count may stand still before it is final: the last events are found a second or two after
     /// Timesketch says ready, when OpenSearch has refreshed.
     pub(super) fn count_limit(&self) -> Duration {
-        let part = Duration::from_secs(self.delivery.patience_seconds) / 30;
+        let part = Duration::from_secs(self.settings.delivery.patience_seconds) / 30;
         part.clamp(Duration::from_secs(3), Duration::from_secs(60))
     }
 
     /// The order with the case that a tag names, and the name of its sketch.
     pub(super) fn tagged(&self, order: Order) -> (Order, String) {
-        let said = self.on_ec2.then(|| self.outbox.cloud().ok().flatten());
+        let on_ec2 = self.settings.ec2.is_used();
+        let said = on_ec2.then(|| self.outbox.cloud().ok().flatten());
         let said = said.flatten().unwrap_or_default();
-        name::tagged(&said, &self.timesketch.sketch, order)
+        name::tagged(&said, &self.settings.timesketch.sketch, order)
     }
 
     pub(super) fn tell(&self, receipt: &Receipt) -> Result<(), FileError> {
@@ -155,16 +175,9 @@ impl Context {
         self.outbox.keep_receipt(receipt)
     }
 
-    /// Asks the server whether it would take what is made.
+    /// Asks the servers whether they would take what is made.
     pub async fn ask(&self) -> Standing {
-        let credentials = self.credentials.as_deref();
-        standing::ask(
-            &self.client,
-            &self.timesketch,
-            &self.opensearch,
-            credentials,
-        )
-        .await
+        standing::ask(&self.servers, &self.settings).await
     }
 
     /// Waits, but not beyond a stop.

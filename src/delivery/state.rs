@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::order::{HandedSlice, Order};
-use super::receipt::{self, Link, Receipt, SliceReceipt, Stage};
+use super::order::{HandedSlice, How, Order, is_zero};
+use super::receipt::{self, Link, Receipt, SliceReceipt, Stage, Streamed};
 use crate::clock;
 use crate::durable::{self, FileError};
+use crate::opensearch::Position;
 
 /// The version of [`JobState`].
 const SCHEMA: &str = "dfagent-delivery-state-1";
@@ -34,6 +35,24 @@ pub struct JobState {
     pub sketch: Option<Link>,
     /// Its slices by name.
     pub slices: BTreeMap<String, SliceState>,
+    /// By which way it goes.
+    #[serde(default, skip_serializing_if = "is_upload")]
+    pub how: How,
+    /// Where its documents go, when it is streamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamState>,
+    /// What is left of streams that were given up, to be removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Left>,
+    /// How often it was given up, as far as is known: what was streamed before is among what is left, or removed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub given_up: u32,
+    /// Whether all of it is removed, because it was cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<bool>,
+    /// SHA-256 of the manifest, once the order has it.
+    #[serde(skip)]
+    manifest_sha256: Option<String>,
     /// What it waits for.
     #[serde(skip)]
     pub waits: Option<String>,
@@ -60,6 +79,67 @@ pub struct SliceState {
     pub found: Option<u64>,
     /// What went wrong last, printable.
     pub error: Option<String>,
+    /// How far its documents are, when it is streamed: what is before it, OpenSearch has or has refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// Documents a second.
+    #[serde(skip)]
+    pub pace: Option<f64>,
+}
+
+/// Where the documents of a job go.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct StreamState {
+    /// How often it was begun anew under another name.
+    pub generation: u32,
+    /// How often it was begun since a person asked last.
+    pub tries: u32,
+    /// The index; empty before it has a name.
+    pub index: String,
+    /// Whether the index is made.
+    pub made: bool,
+    /// Timesketch's number for the index.
+    pub known_as: Option<u64>,
+    /// The timeline.
+    pub timeline: Option<Link>,
+    /// Whether it stands beside the timeline where it is from: not, while the job goes on, or also how it ended.
+    pub described: Described,
+    /// Whether a document was sent, so that the index has its fields.
+    pub begun: bool,
+}
+
+/// What stands beside a timeline.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
+pub enum Described {
+    /// Nothing.
+    #[default]
+    Not,
+    /// Where it is from.
+    Begun,
+    /// Also the hash of the manifest.
+    Whole,
+}
+
+/// What is left of a stream.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Left {
+    /// The sketch of the timeline.
+    pub sketch: Option<u64>,
+    /// The timeline.
+    pub timeline: Option<u64>,
+    /// The index.
+    pub index: String,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_upload(how: &How) -> bool {
+    *how == How::Upload
 }
 
 /// An upload.
@@ -92,23 +172,77 @@ impl JobState {
     /// The state for an order and a server: a job that was begun anew and one that goes to another server begin with
     /// none. Another try by hand, or the same job handed over once more, begins anew with what is not proven.
     pub fn take_order(&mut self, order: &Order, server: &str) {
-        let same = self.job == order.job && self.run == order.run && self.server == server;
+        let same_place = self.job == order.job && self.server == server;
+        let same = same_place && self.run == order.run && self.how == order.way.how;
         if !same {
+            if same_place && order.remove.contains(&self.run) {
+                self.leave_stream();
+            }
+            let left = if same_place {
+                std::mem::take(&mut self.left)
+            } else {
+                Vec::new()
+            };
             *self = Self {
                 schema: SCHEMA.to_owned(),
                 job: order.job.clone(),
                 run: order.run.clone(),
                 server: server.to_owned(),
                 again: order.again,
+                how: order.way.how,
+                given_up: order.given_up,
+                left,
                 ..Self::default()
             };
         }
+        if self.given_up != order.given_up {
+            self.given_up = order.given_up;
+            self.leave_stream();
+            self.slices.clear();
+        }
+        if !order.cancelled {
+            self.removed = None;
+        }
+        let closed = order.closed.as_ref();
+        self.manifest_sha256 = closed.map(|closed| closed.manifest_sha256.clone());
         if self.again != order.again {
             self.again = order.again;
             let open = self.slices.values_mut();
             for slice in open.filter(|slice| slice.stage != Stage::Proven) {
                 (slice.stage, slice.tries, slice.upload) = (Stage::Waiting, 0, None);
+                slice.position = None;
             }
+            if let Some(stream) = &mut self.stream {
+                stream.tries = 0;
+            }
+        }
+    }
+
+    /// Gives the stream up: what is left of it is to be removed, and the next one has another name.
+    pub fn leave_stream(&mut self) {
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        let next = StreamState {
+            generation: stream.generation + 1,
+            tries: stream.tries,
+            ..StreamState::default()
+        };
+        let before = std::mem::replace(stream, next);
+        if !before.index.is_empty() {
+            self.left.push(Left {
+                sketch: self.sketch.as_ref().map(|sketch| sketch.id),
+                timeline: before.timeline.map(|timeline| timeline.id),
+                index: before.index,
+            });
+        }
+        for slice in self
+            .slices
+            .values_mut()
+            .filter(|slice| slice.position.is_some())
+        {
+            (slice.stage, slice.position, slice.found) = (Stage::Waiting, None, None);
+            slice.timeline = None;
         }
     }
 
@@ -134,19 +268,31 @@ impl JobState {
         let slices = handed.iter().map(|handed| {
             let state = self.slices.get(&handed.name);
             let state = state.cloned().unwrap_or_default();
-            let under_way = state.upload.as_ref().map_or(0, |upload| upload.sent);
+            let uploaded = state.upload.as_ref().map(|upload| upload.sent);
+            let streamed = state.position.map(|position| position.offset);
+            let under_way = uploaded.or(streamed).unwrap_or_default();
+            let bytes = handed.bytes_to_send();
             let all = state.stage > Stage::Uploading;
             SliceReceipt {
                 name: handed.name.clone(),
                 sha256: handed.sha256.clone(),
                 stage: state.stage,
-                bytes: handed.bytes,
-                sent: if all { handed.bytes } else { under_way },
+                bytes,
+                sent: if all { bytes } else { under_way },
                 expected: handed.documents,
                 found: state.found,
                 timeline: state.timeline,
                 tries: state.tries,
                 error: state.error,
+                streamed: handed.lines.as_ref().map(|_| {
+                    let position = state.position.unwrap_or_default();
+                    Streamed {
+                        documents: position.documents,
+                        refused: position.refused,
+                        mended: position.mended,
+                        per_second: state.pace,
+                    }
+                }),
             }
         });
         Receipt {
@@ -159,7 +305,15 @@ impl JobState {
             waits: self.waits.clone(),
             needs: self.needs.clone(),
             slices: slices.collect(),
+            removed: self.removed,
+            manifest_sha256: self.manifest_sha256.clone().filter(|_| self.is_described()),
         }
+    }
+
+    /// Whether nothing is left to be written beside the timeline.
+    fn is_described(&self) -> bool {
+        let stream = self.stream.as_ref();
+        stream.is_none_or(|stream| stream.described != Described::Begun)
     }
 }
 
@@ -234,6 +388,63 @@ mod tests {
             again,
             ..Order::default()
         }
+    }
+
+    /// A state with one slice that was streamed to its end.
+    fn streamed() -> JobState {
+        let mut state = JobState::default();
+        state.take_order(&order("1", 0), "https://t");
+        state.stream = Some(StreamState {
+            index: "df0".into(),
+            timeline: Some(Link::default()),
+            ..StreamState::default()
+        });
+        let slice = SliceState {
+            stage: Stage::Proven,
+            position: Some(Position::default()),
+            ..SliceState::default()
+        };
+        state.slices.insert("a".into(), slice);
+        state
+    }
+
+    #[test]
+    fn a_stream_that_was_given_up_is_left_once_also_when_it_is_gone_on_with() {
+        let mut state = streamed();
+        let cancelled = Order {
+            cancelled: true,
+            given_up: 1,
+            ..order("1", 0)
+        };
+        let on = Order {
+            cancelled: false,
+            ..cancelled.clone()
+        };
+        for order in [&cancelled, &cancelled, &on] {
+            state.take_order(order, "https://t");
+            assert_eq!(state.left.len(), 1);
+            assert!(state.slices.is_empty());
+            assert_eq!(state.stream.as_ref().unwrap().generation, 1);
+        }
+        assert_eq!(state.left[0].index, "df0");
+        // The same, when the cancelled order was never seen.
+        let mut state = streamed();
+        state.take_order(&on, "https://t");
+        assert_eq!((state.left.len(), state.slices.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_run_that_was_given_up_is_left_by_the_next_one_and_another_is_nobodys_to_remove() {
+        let next = |remove: &[&str]| {
+            let mut state = streamed();
+            let order = Order {
+                remove: remove.iter().map(|&run| run.into()).collect(),
+                ..order("2", 0)
+            };
+            state.take_order(&order, "https://t");
+            state.left.len()
+        };
+        assert_eq!((next(&["1"]), next(&[]), next(&["0"])), (1, 0, 0));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! A job's way into the outbox, for jobs whose events are delivered to a server.
 
+use super::filesystem::system;
 use super::{EngineError, JobRequest};
 use crate::delivery::fill;
 use crate::delivery::outbox::Outbox;
+use crate::durable::FileError;
 use crate::evidence::source::Source;
 use crate::job::{JobFolder, JobRecord};
 use crate::manifest::{FilesystemRecord, Manifest, SliceRecord};
@@ -40,29 +42,40 @@ impl HandingOver {
         Ok(())
     }
 
-    pub(super) fn slice(
+    /// Hands a finished slice over. Its documents may be long, so they are hashed away from the thread that watches the
+    /// cages.
+    pub(super) async fn slice(
         &self,
         folder: &JobFolder,
         record: &SliceRecord,
         plaso: &str,
     ) -> Result<(), EngineError> {
-        if let Some(outbox) = &self.outbox {
-            fill::slice(
-                outbox,
-                folder.path(),
-                &self.job,
-                record,
-                &self.filesystems,
-                plaso,
-            )?;
-        }
-        Ok(())
+        let Some(outbox) = self.outbox.clone() else {
+            return Ok(());
+        };
+        let (folder, job) = (folder.path().to_owned(), self.job.clone());
+        let (record, plaso) = (record.clone(), plaso.to_owned());
+        let filesystems = self.filesystems.clone();
+        aside(move || fill::slice(&outbox, &folder, &job, &record, &filesystems, &plaso)).await
     }
 
-    pub(super) fn close(&self, folder: &JobFolder, manifest: &Manifest) -> Result<(), EngineError> {
-        if let Some(outbox) = &self.outbox {
-            fill::close(outbox, folder.path(), manifest)?;
-        }
-        Ok(())
+    pub(super) async fn close(
+        &self,
+        folder: &JobFolder,
+        manifest: &Manifest,
+    ) -> Result<(), EngineError> {
+        let Some(outbox) = self.outbox.clone() else {
+            return Ok(());
+        };
+        let (folder, manifest) = (folder.path().to_owned(), manifest.clone());
+        aside(move || fill::close(&outbox, &folder, &manifest).map(drop)).await
     }
+}
+
+/// Does what may take long on another thread.
+async fn aside(
+    work: impl FnOnce() -> Result<(), FileError> + Send + 'static,
+) -> Result<(), EngineError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|error| system("hand over", std::io::Error::other(error)))??)
 }

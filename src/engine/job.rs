@@ -59,9 +59,9 @@ impl JobContext {
     }
 
     /// A finished slice is handed over at once: its events are to be found while later ones are still extracted.
-    fn hand_over(&self, record: &SliceRecord) -> Result<(), EngineError> {
+    async fn hand_over(&self, record: &SliceRecord) -> Result<(), EngineError> {
         let plaso = self.engine.plaso.versions.plaso.to_string();
-        self.handing_over.slice(&self.folder, record, &plaso)
+        self.handing_over.slice(&self.folder, record, &plaso).await
     }
 
     fn filesystem(&self, label: &str) -> Result<&Planned, EngineError> {
@@ -160,7 +160,9 @@ async fn steps(
     let mounts = request.mountpoint.as_ref().map(|folder| folder.join(&name));
     let folder = Arc::new(JobFolder::open(request.output.join(&name), mounts)?);
     if let Some(manifest) = folder.manifest()? {
-        HandingOver::of(request, &name, &[]).close(&folder, &manifest)?;
+        HandingOver::of(request, &name, &[])
+            .close(&folder, &manifest)
+            .await?;
         return Ok(JobResult {
             folder: folder.path().to_path_buf(),
             manifest,
@@ -205,7 +207,9 @@ async fn steps(
     };
     let finish = finish::finish(engine, source, &folder, talk, done);
     let manifest = unless_stopped(talk, finish).await?;
-    HandingOver::of(request, &manifest.job, &[]).close(&folder, &manifest)?;
+    HandingOver::of(request, &manifest.job, &[])
+        .close(&folder, &manifest)
+        .await?;
     Ok(JobResult {
         folder: folder.path().to_path_buf(),
         manifest,
@@ -342,7 +346,7 @@ async fn run_slices(
     plan: &PlanRecord,
     membership: Membership,
 ) -> Result<Vec<SliceRecord>, EngineError> {
-    let mut done = finished(context, plan)?;
+    let mut done = finished(context, plan).await?;
     let left: Vec<&PlannedSlice> = plan
         .slices
         .iter()
@@ -385,14 +389,14 @@ async fn run_slices(
 }
 
 /// The slices that an earlier run finished.
-fn finished(
+async fn finished(
     context: &JobContext,
     plan: &PlanRecord,
 ) -> Result<BTreeMap<String, SliceRecord>, EngineError> {
     let mut done: BTreeMap<String, SliceRecord> = BTreeMap::new();
     for planned in &plan.slices {
         if let Some(record) = context.folder.slice_record(&planned.name)? {
-            context.hand_over(&record)?;
+            context.hand_over(&record).await?;
             done.insert(planned.name.clone(), record);
         }
     }
@@ -419,7 +423,7 @@ async fn run_slice(
 ) -> Result<(usize, SliceRecord), EngineError> {
     let _place = place;
     let record = SliceRun::new(context, planned)?.run().await?;
-    context.hand_over(&record)?;
+    context.hand_over(&record).await?;
     Ok((planned.category, record))
 }
 

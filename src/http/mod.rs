@@ -7,6 +7,7 @@
 mod answer;
 mod body;
 mod error;
+mod fault;
 mod tls;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 pub use answer::Answer;
 pub(crate) use body::{Moved, stream};
 pub use error::{Problem, WireError};
+pub use fault::Fault;
 
 /// What we call ourselves.
 const AGENT: &str = concat!("dfagent/", env!("CARGO_PKG_VERSION"));

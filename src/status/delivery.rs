@@ -67,4 +67,23 @@ pub struct DeliveryStatus {
     pub documents_found: u64,
     /// Each of the slices; of very many only the first.
     pub each: Vec<SliceReceipt>,
+    /// How far its documents are, where these are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streamed: Option<StreamStatus>,
+}
+
+/// How far the documents of a job are on their way into OpenSearch.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StreamStatus {
+    /// Documents that OpenSearch has answered for.
+    pub sent: u64,
+    /// Of these, documents that it refused.
+    pub refused: u64,
+    /// Documents a second, while some are sent.
+    pub per_second: Option<f64>,
+    /// Documents of slices that were handed over and that cannot be found yet.
+    pub lag: u64,
+    /// Seconds since the first of those slices was handed over.
+    pub lag_seconds: Option<u64>,
 }

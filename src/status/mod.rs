@@ -23,7 +23,7 @@ pub use crate::dispatch::Action;
 use crate::dispatch::job::Job;
 use crate::policy::Ignored;
 
-pub use delivery::{DeliveryStatus, ServerStatus};
+pub use delivery::{DeliveryStatus, ServerStatus, StreamStatus};
 
 /// The version of the layout of [`Status`].
 pub const SCHEMA: &str = "dfagent-status-1";

@@ -382,12 +382,22 @@ impl Client {
         Ok((sketch, users))
     }
 
-    async fn get(&self, action: &str, path: &str, most: usize) -> Result<Answer, ClientError> {
+    pub(super) async fn get(
+        &self,
+        action: &str,
+        path: &str,
+        most: usize,
+    ) -> Result<Answer, ClientError> {
         self.short(action, Method::GET, path, most, &|request| request)
             .await
     }
 
-    async fn post(&self, action: &str, path: &str, body: &Value) -> Result<Answer, ClientError> {
+    pub(super) async fn post(
+        &self,
+        action: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<Answer, ClientError> {
         let text = body.to_string();
         self.short(action, Method::POST, path, ask::ANSWER, &|request| {
             request

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::Client;
 use super::error::ClientError;
-use crate::{opensearch, printable};
+use crate::printable;
 
 /// Releases of Plaso that were seen to read a storage format: the format, then releases after its own.
 const KNOWN_GOOD: [(u32, &[u32]); 1] = [(20_260_516, &[20_260_720])];
@@ -34,7 +34,7 @@ pub enum Level {
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
-    /// `timesketch`, `login`, `plaso`, `uploads`, `sketch` or `opensearch`.
+    /// `timesketch`, `login`, `plaso`, `uploads`, `sketch`, `opensearch`, `shards` or `searches`.
     pub part: Cow<'static, str>,
     /// How bad it is.
     pub level: Level,
@@ -79,7 +79,9 @@ impl Handshake {
     }
 }
 
-fn finding(
+/// A finding.
+#[must_use]
+pub fn finding(
     part: &'static str,
     level: Level,
     found: impl Into<String>,
@@ -93,32 +95,52 @@ fn finding(
     }
 }
 
-/// Asks the servers. What cannot be asked, because something before it failed, has no line.
-pub async fn shake(
-    client: &Client,
-    sketch: Option<u64>,
-    ours: Ours,
-    opensearch: Option<&opensearch::Client>,
-) -> Handshake {
+/// Asks whether it takes our storage files. What cannot be asked, because something before it failed, has no line.
+pub async fn shake(client: &Client, sketch: Option<u64>, ours: Ours) -> Handshake {
     let mut hand = Handshake::default();
+    if let Some(plaso) = meet(&mut hand, client).await {
+        hand.lines.push(judge_plaso(plaso, ours));
+        uploads(&mut hand, client, sketch).await;
+    }
+    hand
+}
+
+/// Asks whether it would show what others put into OpenSearch: for that it need take no uploads.
+pub async fn greet(client: &Client, sketch: Option<u64>) -> Handshake {
+    let mut hand = Handshake::default();
+    let known = meet(&mut hand, client).await.is_some();
+    if let Some(sketch) = sketch.filter(|_| known) {
+        let advice = Some("correct [timesketch] sketch_id, or the sketch there");
+        match client.sketch(sketch).await {
+            Ok(there) if there.archived => {
+                let found = format!("sketch {sketch} is archived");
+                hand.add("sketch", Level::Bad, found, advice);
+            }
+            Ok(_) => {
+                let found = format!("sketch {sketch} may be read");
+                hand.add("sketch", Level::Good, found, None);
+            }
+            Err(error) => hand.add("sketch", Level::Bad, failed(&error), advice),
+        }
+    }
+    hand
+}
+
+/// Its release of Plaso, if it answers and knows us.
+async fn meet(hand: &mut Handshake, client: &Client) -> Option<u32> {
     match client.version().await {
         Ok(version) => {
             let (release, server) = (&version.timesketch, client.base());
             let found = format!("Timesketch {release} answers at {server}");
             hand.add("timesketch", Level::Good, found, None);
             hand.add("login", Level::Good, "it knows us", None);
-            hand.lines.push(judge_plaso(version.plaso, ours));
-            uploads(&mut hand, client, sketch).await;
+            Some(version.plaso)
         }
-        Err(error) => hand.add(part_of(&error), Level::Bad, failed(&error), None),
+        Err(error) => {
+            hand.add(part_of(&error), Level::Bad, failed(&error), None);
+            None
+        }
     }
-    if let Some(opensearch) = opensearch {
-        hand.lines.push(match opensearch.clause_limit().await {
-            Ok(limit) => judge_clauses(limit),
-            Err(error) => finding("opensearch", Level::Warning, failed(&error), None),
-        });
-    }
-    hand
 }
 
 async fn uploads(hand: &mut Handshake, client: &Client, sketch: Option<u64>) {
@@ -198,14 +220,16 @@ fn judge_plaso(server: u32, ours: Ours) -> Finding {
     }
 }
 
-fn judge_clauses(limit: u64) -> Finding {
+/// Whether a search may have as many pieces as people's searches have.
+#[must_use]
+pub fn judge_clauses(part: &'static str, limit: u64) -> Finding {
     let found = format!("a search may have {limit} pieces (max_clause_count)");
     if limit >= ENOUGH_CLAUSES {
-        return finding("opensearch", Level::Good, found, None);
+        return finding(part, Level::Good, found, None);
     }
     let advice =
         format!("Timesketch will refuse long words without a field name; raise it with {REMEDY}");
-    finding("opensearch", Level::Warning, found, Some(&advice))
+    finding(part, Level::Warning, found, Some(&advice))
 }
 
 #[cfg(test)]
@@ -250,8 +274,8 @@ mod tests {
 
     #[test]
     fn the_default_number_of_pieces_is_too_small() {
-        assert_eq!(judge_clauses(8192).level, Level::Good);
-        let warning = judge_clauses(1024);
+        assert_eq!(judge_clauses("searches", 8192).level, Level::Good);
+        let warning = judge_clauses("searches", 1024);
         assert_eq!(warning.level, Level::Warning);
         assert!(warning.advice.unwrap().contains(REMEDY));
     }
@@ -271,7 +295,7 @@ mod tests {
             _ => json(status, &format!(r#"{{"message": "{message}"}}"#)),
         })
         .await;
-        shake(&fake.client(), sketch, OURS, None).await
+        shake(&fake.client(), sketch, OURS).await
     }
 
     #[tokio::test]
@@ -324,7 +348,7 @@ mod tests {
     async fn without_a_login_nothing_else_is_asked() {
         let fake = Fake::start(|_| json("200 OK", VERSION)).await;
         fake.memory.accepts.store(false, Ordering::SeqCst);
-        let hand = shake(&fake.client(), Some(7), OURS, None).await;
+        let hand = shake(&fake.client(), Some(7), OURS).await;
         assert_eq!(parts(&hand), [("login", Level::Bad)]);
         assert_eq!(hand.level(), Level::Bad);
         assert!(

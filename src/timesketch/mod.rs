@@ -4,6 +4,7 @@
 //! lost session and a stale token are mended here, since then the server has done nothing of what was asked.
 
 mod ask;
+mod attach;
 mod chunk;
 mod client;
 mod error;
@@ -15,7 +16,9 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use crate::http::Fault;
+pub use attach::{Description, SearchIndex};
 pub use chunk::{Chunk, ChunkAnswer};
 pub use client::Client;
-pub use error::{ClientError, Fault};
+pub use error::ClientError;
 pub use model::{Datasource, DatasourceStatus, Sketch, Timeline, TimelineStatus, Version};

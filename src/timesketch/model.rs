@@ -114,6 +114,8 @@ pub(super) struct Meta {
     pub(super) lines_indexed: Option<i64>,
     pub(super) upload_complete: Option<bool>,
     pub(super) task_id: Option<String>,
+    pub(super) deleted: Option<bool>,
+    pub(super) fields: Option<Vec<String>>,
     pub(super) collaborators: Option<Collaborators>,
 }
 
@@ -153,7 +155,7 @@ pub(super) struct RawTimeline {
 }
 
 #[derive(Deserialize)]
-struct RawDatasource {
+pub(super) struct RawDatasource {
     id: u64,
     #[serde(default)]
     original_filename: Option<String>,

@@ -26,7 +26,7 @@ use crate::needs;
 use crate::scene::{Scene, mark_of};
 
 /// Delivery's account and, in one trial, the readers' group: both are on every machine.
-const ACCOUNT: &str = "nobody";
+pub const ACCOUNT: &str = "nobody";
 const READERS: &str = "games";
 
 const SKETCH: &str = "https://timesketch.example.org/sketch/17/";
@@ -76,14 +76,14 @@ pub fn trials(two: &LazyDisk) -> Vec<Trial> {
 }
 
 /// Delivery, played.
-struct Delivery {
-    outbox: Outbox,
+pub struct Delivery {
+    pub outbox: Outbox,
     _lock: Flock<File>,
 }
 
 impl Delivery {
     /// Says that it runs and that the server would take what is made.
-    fn start(scene: &Scene) -> Self {
+    pub fn start(scene: &Scene) -> Self {
         let outbox = outbox(scene);
         let lock = outbox.serve().unwrap().expect("nobody else delivers here");
         let standing = Standing {
@@ -98,12 +98,12 @@ impl Delivery {
         }
     }
 
-    fn order(&self, id: &str) -> Order {
+    pub fn order(&self, id: &str) -> Order {
         self.outbox.order(id).unwrap().expect("there is an order")
     }
 
     /// What is true of a job whose slices are all at this stage, with so many events missing in each.
-    fn receipt(&self, id: &str, stage: Stage, missing: u64) -> Receipt {
+    pub fn receipt(&self, id: &str, stage: Stage, missing: u64) -> Receipt {
         let order = self.order(id);
         let slice = |handed: HandedSlice| SliceReceipt {
             name: handed.name,
@@ -138,7 +138,7 @@ impl Delivery {
         }
     }
 
-    fn say(&self, receipt: &Receipt) {
+    pub fn say(&self, receipt: &Receipt) {
         self.outbox.keep_receipt(receipt).unwrap();
     }
 }

@@ -152,13 +152,7 @@ fn identity(event: &Value) -> String {
 
 /// The events of slices, as our own timeline has them, sorted.
 pub fn events(slices: &[&str]) -> Vec<String> {
-    let files = slices.iter().map(|name| match *name {
-        HISTORY => ".bash_history",
-        AUTH => "auth.log",
-        SYSLOG => "/syslog",
-        _ => "/hostname",
-    });
-    let files: Vec<&str> = files.collect();
+    let files: Vec<&str> = slices.iter().map(|name| file_of(name)).collect();
     let of = |event: &&Value| {
         let name = event["display_name"].as_str().unwrap();
         files.iter().any(|file| name.ends_with(file))
@@ -185,6 +179,35 @@ pub fn copy_job(to: &Path, slices: &[&str]) -> PathBuf {
         assert_eq!(all.len(), slices.len(), "{slices:?}");
     });
     job
+}
+
+/// The file that a slice was made for.
+fn file_of(slice: &str) -> &'static str {
+    match slice {
+        HISTORY => ".bash_history",
+        AUTH => "auth.log",
+        SYSLOG => "/syslog",
+        _ => "/hostname",
+    }
+}
+
+/// Gives the slices of a copy their documents back, as they were before they were joined.
+pub fn part_documents(job: &Path, slices: &[&str]) {
+    let text = fs::read_to_string(job.join("timeline.jsonl")).unwrap();
+    for slice in slices {
+        let of = |line: &&str| {
+            let event: Value = serde_json::from_str(line).unwrap();
+            let name = event["display_name"].as_str().unwrap();
+            name.ends_with(file_of(slice))
+        };
+        let lines: String = text
+            .lines()
+            .filter(of)
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let file = job.join("slices").join(slice).join("documents.jsonl");
+        fs::write(file, lines).unwrap();
+    }
 }
 
 /// Gives a copy another name, as if it were of another volume.

@@ -196,6 +196,23 @@ impl Servers {
         (answer[0].as_u64().unwrap(), answer[1].take())
     }
 
+    /// Any request to OpenSearch: its status and JSON.
+    pub fn of_opensearch(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--noproxy", "*", "--globoff"]);
+        command.args(["--write-out", "\n%{http_code}", "--request", method]);
+        command.arg(format!("{}/{path}", self.opensearch()));
+        if !body.is_null() {
+            command.args(["--header", "Content-Type: application/json", "--data"]);
+            command.arg(body.to_string());
+        }
+        let done = lab::finish(&mut command);
+        assert_eq!(done.code, 0, "{}{}", done.out, done.err);
+        let (body, status) = done.out.rsplit_once('\n').unwrap();
+        let body = serde_json::from_str(body).unwrap_or_default();
+        (status.parse().unwrap(), body)
+    }
+
     /// Does something to named servers; the answers' sessions may end by it.
     pub fn act(&self, action: &str, names: &[&str], more: &[&str]) {
         let done = lab::finish(command(action, &self.state).args(names).args(more));

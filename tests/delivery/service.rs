@@ -286,7 +286,11 @@ fn other_release() -> Result<(), Failed> {
     let receipt = served.receipt(&newer).expect("the agent is told");
     assert!(receipt.waits.unwrap().contains("does not understand"));
     assert!(
-        served.outbox.storage(&newer, SYSLOG).exists(),
+        outbox
+            .join(&newer)
+            .join(SYSLOG)
+            .join("storage.plaso")
+            .exists(),
         "it is left alone"
     );
 

@@ -141,10 +141,12 @@ class Agent:
         command = [PROGRAM, "--config", self.config, "status", "--json"]
         return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout)
 
-    def wait_until_done(self, count):
-        """Waits until so many jobs are done; returns their folders by id."""
+    def wait_until_done(self, count, look=lambda status: None):
+        """Waits until so many jobs are done; returns their folders by id. `look` is shown every status."""
         while True:
-            jobs = [status["job"] for status in self.status()["jobs"]]
+            status = self.status()
+            look(status)
+            jobs = [one["job"] for one in status["jobs"]]
             done = [job for job in jobs if job["state"]["name"] == "done"]
             if len(done) == count:
                 return {job["id"]: job["folder"] for job in done}

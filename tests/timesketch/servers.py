@@ -3,8 +3,8 @@
 
 usage:
     servers.py start  --state DIR [options]     starts all and returns when all are ready
-    servers.py run    --state DIR [options]     the same, prints one line of JSON, and serves until
-                                                its standard input ends, then stops all
+    servers.py run    --state DIR [NAME...] [options]   the same, or only the named, prints one line of
+                                                JSON, and serves until its standard input ends, then stops all
     servers.py try    --state DIR [options]     the same for a person, until Ctrl-C
     servers.py stop   --state DIR [NAME...]     stops all, or the named
     servers.py restart --state DIR NAME... [options]
@@ -230,8 +230,8 @@ Logs are in {about['logs']}. Ctrl-C ends all of it; what was loaded is there aga
 """, flush=True)
 
 
-def serve(servers, person):
-    """Says that all are ready and serves: a person until Ctrl-C, else until standard input ends."""
+def serve(servers, names, person):
+    """Says that they are ready and serves: a person until Ctrl-C, else until standard input ends."""
     # What tells the guard that this process is gone, even if it was killed.
     reader, writer = os.pipe()
     guard = subprocess.Popen([sys.executable, "-B", os.path.abspath(__file__), "guard", "--state", servers.state],
@@ -239,7 +239,7 @@ def serve(servers, person):
     os.close(reader)
     try:
         # Until here a signal ends this process at once, and the guard stops what was started.
-        servers.start()
+        servers.start(names)
         wake, woken = os.pipe()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: os.write(woken, b"."))
@@ -342,7 +342,7 @@ def main():
             servers.start(names)
             show(servers, given.json)
         else:
-            serve(servers, given.action == "try")
+            serve(servers, names, given.action == "try")
         return
     if not servers.settings:
         raise ServerError(f"there are no servers in {servers.state}: start them first")

@@ -3,33 +3,26 @@
 use super::{Line, State, bad};
 use crate::cli::foreground;
 use crate::config::Settings;
-use crate::config::delivery::Destination;
 use crate::delivery::receipt::StandingLine;
-use crate::delivery::standing;
+use crate::delivery::standing::{self, Servers};
 use crate::printable::causes;
-use crate::timesketch::Client;
 
-/// A line for each part of the server; none where none is configured, and none where the agent's delivery asks it: that
-/// has the secrets, and who calls may not.
+/// A line for each part of the servers; none where none is configured, and none where the agent's delivery asks them:
+/// that has the secrets, and who calls may not.
 pub(super) async fn lines(settings: &Settings) -> Vec<Line> {
-    if settings.timesketch.url.is_empty() || settings.delivery.to == Destination::Upload {
+    if settings.timesketch.url.is_empty() || settings.delivery.to.is_remote() {
         return Vec::new();
     }
     let credentials = foreground::credentials();
-    let client = match Client::new(&settings.timesketch, credentials.as_deref()) {
-        Ok(client) => client,
+    let servers = match Servers::new(settings, credentials.as_deref()) {
+        Ok(servers) => servers,
         Err(error) => {
             let found = format!("failed to {}", causes(&error));
-            return vec![bad(
-                "timesketch",
-                State::Warning,
-                found,
-                "correct [timesketch]",
-            )];
+            let advice = "correct [timesketch] or [opensearch]";
+            return vec![bad("timesketch", State::Warning, found, advice)];
         }
     };
-    let (timesketch, opensearch) = (&settings.timesketch, &settings.opensearch);
-    let standing = standing::ask(&client, timesketch, opensearch, credentials.as_deref()).await;
+    let standing = standing::ask(&servers, settings).await;
     standing.lines.iter().map(as_line).collect()
 }
 
@@ -46,6 +39,8 @@ fn as_line(line: &StandingLine) -> Line {
         "uploads",
         "sketch",
         "opensearch",
+        "searches",
+        "shards",
     ];
     Line {
         part: part

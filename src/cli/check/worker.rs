@@ -90,7 +90,7 @@ fn delivery(settings: &Settings) -> Vec<Line> {
 }
 
 fn server(settings: &Settings, standing: Option<(Standing, bool)>) -> Vec<Line> {
-    let url = line(&settings.timesketch.url, 200);
+    let url = line(settings.server(), 200);
     let Some((standing, true)) = standing else {
         let found = format!("to {url}: it is not running");
         let advice = "systemctl start dfagent-delivery";

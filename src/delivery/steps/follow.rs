@@ -20,9 +20,10 @@ impl Delivering<'_> {
         target: &Target<'_>,
         timeline: u64,
     ) -> Result<Done, StepError> {
-        let most = self.context.delivery.tries;
+        let most = self.context.tries();
         let slice = target.slice;
-        let shown = match self.context.client.timeline(target.sketch, timeline).await {
+        let client = self.timesketch()?;
+        let shown = match client.timeline(target.sketch, timeline).await {
             Err(error) if error.fault() == Fault::NotFound => {
                 let state = self.state.slice(slice);
                 state.timeline = None;
@@ -36,11 +37,7 @@ impl Delivering<'_> {
         let mut seen = course::judge(&shown, &file, slice.documents);
         if matches!(seen, Seen::AtWork(_)) && self.has_died(slice).await? {
             // It may have said why just before it ended.
-            let last = self
-                .context
-                .client
-                .timeline(target.sketch, timeline)
-                .await?;
+            let last = client.timeline(target.sketch, timeline).await?;
             seen = match course::judge(&last, &file, slice.documents) {
                 Seen::AtWork(_) => Seen::Wrong(DIED.to_owned()),
                 seen => seen,
@@ -72,7 +69,7 @@ impl Delivering<'_> {
         let Some(task) = upload.and_then(|upload| upload.task.clone()) else {
             return Ok(false);
         };
-        Ok(self.context.client.has_task_failed(&task).await?)
+        Ok(self.timesketch()?.has_task_failed(&task).await?)
     }
 
     /// A count that grows, or a status that changes, is progress; a count that stands still for long is final.
@@ -96,7 +93,7 @@ impl Delivering<'_> {
         if now.duration_since(since) < self.context.count_limit() {
             return Done::Waited;
         }
-        let most = self.context.delivery.tries;
+        let most = self.context.tries();
         course::short(self.state.slice(slice), found, slice.documents, most);
         Done::Worked
     }

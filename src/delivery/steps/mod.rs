@@ -2,19 +2,23 @@
 //! of it. Each step can be done once more, so a kill, a restart and a fault of the network are all the same to it.
 
 mod follow;
+mod remove;
 mod send;
+mod ship;
+mod stream;
 
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
 use super::course::{self, Seen, Step, TooSmall};
-use super::order::{HandedSlice, Order};
+use super::order::{HandedSlice, How, Order};
 use super::patience::{Backoff, LONGEST, Patience};
 use super::receipt::{Link, Receipt, Stage};
 use super::service::Context;
 use super::state::{JobState, SliceState};
 use crate::durable::FileError;
+use crate::opensearch::{self, ShipError};
 use crate::printable::causes;
 use crate::timesketch::{Client, ClientError, Fault, Timeline};
 
@@ -41,7 +45,48 @@ pub(super) enum StepError {
         "deliver to the timeline {0}: it is archived; unarchive it in Timesketch, then this goes on"
     )]
     Archived(String),
+    #[error(transparent)]
+    Opensearch(#[from] opensearch::ClientError),
+    #[error(transparent)]
+    Ship(ShipError),
+    #[error("send documents: OpenSearch takes none at the moment")]
+    Stuck,
+    #[error("deliver: {0}")]
+    Unset(&'static str),
+    #[error(
+        "deliver to the index {index}: Timesketch at {server} does not see it as it is; is [opensearch] url the \
+         OpenSearch that it uses?"
+    )]
+    OtherOpensearch { index: String, server: String },
+    #[error(
+        "prove what was sent: Timesketch finds {found} of {expected} events that OpenSearch has; its log may say why"
+    )]
+    Unlike { found: u64, expected: u64 },
 }
+
+impl StepError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Server(error) => error.fault(),
+            Self::Opensearch(error) | Self::Ship(ShipError::Client(error)) => error.fault(),
+            Self::File(_)
+            | Self::Random(_)
+            | Self::Stuck
+            | Self::Ship(ShipError::Gone(_) | ShipError::File(_) | ShipError::System { .. }) => {
+                Fault::Passing { after: None }
+            }
+            Self::TooSmall(_)
+            | Self::Archived(_)
+            | Self::Unset(_)
+            | Self::OtherOpensearch { .. }
+            | Self::Unlike { .. }
+            | Self::Ship(ShipError::Full(_)) => Fault::Refused,
+        }
+    }
+}
+
+const NO_TIMESKETCH: StepError =
+    StepError::Unset("no Timesketch is configured; set [timesketch] url");
 
 /// A job's delivery ended before all was delivered: a sentence that fits behind "failed to".
 #[derive(Debug, thiserror::Error)]
@@ -58,9 +103,11 @@ pub(super) struct Delivering<'a> {
     look: Duration,
     /// What following a timeline showed last, and since when it is the same.
     seen: Option<(Seen, Instant)>,
+    /// What Timesketch finds less or more than OpenSearch, and since when it is the same.
+    unlike: Option<(u64, Instant)>,
     kept: Option<JobState>,
     told: Option<Receipt>,
-    furthest: Option<Mark>,
+    furthest: Option<(Option<u32>, Vec<Mark>)>,
 }
 
 /// How far a slice is: its name, its try, its stage, bytes that the server has.
@@ -95,6 +142,7 @@ impl<'a> Delivering<'a> {
             looks: 0,
             look: FIRST_LOOK,
             seen: None,
+            unlike: None,
             kept: None,
             told: None,
             furthest: None,
@@ -121,27 +169,27 @@ impl<'a> Delivering<'a> {
         };
         let (order, sketch) = context.tagged(order);
         let handed = context.outbox.slices(job)?;
-        self.state.take_order(&order, context.client.base());
+        self.state.take_order(&order, context.settings.server());
+        if order.cancelled || !self.state.left.is_empty() {
+            return self.remove_left(&order, &handed).await;
+        }
         for one in &handed {
             self.state.slice(one);
         }
-        let next = handed
-            .iter()
-            .find(|one| !self.state.slice(one).stage.is_final());
-        let Some(slice) = next else {
+        let done = match order.way.how {
+            How::Upload => self.upload(&order, &sketch, &handed).await,
+            How::Stream => self.stream(&order, &sketch, &handed).await,
+        };
+        if let Ok(Done::Nothing) = done {
             if order.closed.is_none() {
                 // The first slice finds its sketch there.
                 self.sketch(&sketch).await?;
             }
             (self.state.waits, self.state.needs) = (None, None);
-            self.keep()?;
-            self.tell(&handed)?;
-            return Ok(Done::Nothing);
-        };
-        let done = self.work_on(&order, &sketch, slice, &handed).await;
+        }
         if done.is_ok() {
             self.state.needs = None;
-            self.mark(slice);
+            self.mark(&handed);
         }
         self.keep()?;
         self.tell(&handed)?;
@@ -152,26 +200,37 @@ impl<'a> Delivering<'a> {
         done
     }
 
-    async fn work_on(
+    /// A step of a job whose storage files are uploaded.
+    async fn upload(
         &mut self,
         order: &Order,
         sketch: &str,
-        slice: &HandedSlice,
         handed: &[HandedSlice],
     ) -> Result<Done, StepError> {
-        let context = self.context;
+        let next = handed
+            .iter()
+            .find(|one| !self.state.slice(one).stage.is_final());
+        let Some(slice) = next else {
+            return Ok(Done::Nothing);
+        };
+        let Some(sketch) = self.sketch(sketch).await? else {
+            return Err(NO_TIMESKETCH);
+        };
         let target = Target {
-            sketch: self.sketch(sketch).await?,
+            sketch,
             order,
             slice,
             handed,
         };
+        self.work_on(&target).await
+    }
+
+    async fn work_on(&mut self, target: &Target<'_>) -> Result<Done, StepError> {
+        let (context, slice) = (self.context, target.slice);
         match course::next(self.state.slice(slice), slice) {
             Step::Remove(timeline) => {
-                context
-                    .client
-                    .delete_timeline(target.sketch, timeline)
-                    .await?;
+                let client = self.timesketch()?;
+                client.delete_timeline(target.sketch, timeline).await?;
                 self.state.slice(slice).timeline = None;
             }
             Step::Begin => {
@@ -179,55 +238,60 @@ impl<'a> Delivering<'a> {
                 (self.looks, self.look, self.seen) = (0, FIRST_LOOK, None);
                 course::begin(self.state.slice(slice), id, context.chunk_bytes());
             }
-            Step::Send(piece) => return self.send(&target, piece).await,
-            Step::LookForIt => return self.look_for_it(&target).await,
-            Step::Follow(timeline) => return self.follow(&target, timeline).await,
+            Step::Send(piece) => return self.send(target, piece).await,
+            Step::LookForIt => return self.look_for_it(target).await,
+            Step::Follow(timeline) => return self.follow(target, timeline).await,
             Step::Nothing => {}
         }
         Ok(Done::Worked)
     }
 
+    /// Timesketch, which is needed for what is done now.
+    fn timesketch(&self) -> Result<&'a Client, StepError> {
+        self.context.timesketch().ok_or(NO_TIMESKETCH)
+    }
+
     /// Only getting further is progress: what goes round in circles ends with patience.
-    fn mark(&mut self, slice: &HandedSlice) {
-        let state = self.state.slice(slice);
-        let sent = state.upload.as_ref().map_or(0, |upload| upload.sent);
-        let mark = (slice.name.clone(), state.tries, state.stage, sent);
-        if self
-            .furthest
-            .as_ref()
-            .is_none_or(|furthest| mark > *furthest)
-        {
-            self.furthest = Some(mark);
+    fn mark(&mut self, handed: &[HandedSlice]) {
+        let generation = self.state.stream.as_ref().map(|one| one.generation);
+        let state = |one: &HandedSlice| {
+            let state = self.state.slices.get(&one.name)?;
+            let uploaded = state.upload.as_ref().map(|upload| upload.sent);
+            let streamed = state.position.map(|position| position.offset);
+            let sent = uploaded.or(streamed).unwrap_or_default();
+            Some((one.name.clone(), state.tries, state.stage, sent))
+        };
+        let all: Vec<Mark> = handed.iter().filter_map(state).collect();
+        let before = self.furthest.as_ref();
+        if before.is_none_or(|before| (generation, &all) > (before.0, &before.1)) {
+            self.furthest = Some((generation, all));
             self.waits.reset();
             self.patience.progress();
         }
     }
 
-    /// The sketch that the job goes to. One that another agent removed, because several had made it at once, is
-    /// looked for again.
-    async fn sketch(&mut self, name: &str) -> Result<u64, StepError> {
+    /// The sketch that the job goes to; none without Timesketch. One that another agent removed, because several had
+    /// made it at once, is looked for again.
+    async fn sketch(&mut self, name: &str) -> Result<Option<u64>, StepError> {
         if let Some(sketch) = &self.state.sketch {
-            return Ok(sketch.id);
+            return Ok(Some(sketch.id));
         }
         let context = self.context;
-        let found = context
-            .sketches
-            .find(&context.client, &context.timesketch, name)
-            .await?;
+        let Some(client) = context.timesketch() else {
+            return Ok(None);
+        };
+        let settings = &context.settings.timesketch;
+        let found = context.sketches.find(client, settings, name).await?;
         let id = found.id;
         self.state.sketch = Some(found);
         self.keep()?;
-        Ok(id)
+        Ok(Some(id))
     }
 
     /// What follows an error: a wait, or the end of a command in the foreground.
     async fn after(&mut self, error: &StepError) -> Result<(), GaveUp> {
         let sentence = format!("failed to {}", causes(error));
-        let fault = match error {
-            StepError::Server(error) => error.fault(),
-            StepError::File(_) | StepError::Random(_) => Fault::Passing { after: None },
-            StepError::TooSmall(_) | StepError::Archived(_) => Fault::Refused,
-        };
+        let fault = error.fault();
         if fault == Fault::NotFound && self.forget_sketch().await {
             return Ok(());
         }
@@ -260,10 +324,10 @@ impl<'a> Delivering<'a> {
     /// Waits; a changed password ends the wait for one.
     async fn wait(&self, time: Duration) {
         let until = Instant::now() + time;
-        let locked_out = self.context.client.is_locked_out().await;
+        let locked_out = self.is_locked_out().await;
         while locked_out && Instant::now() < until {
             self.context.wait(SECRET).await;
-            if !self.context.client.is_locked_out().await {
+            if !self.is_locked_out().await {
                 return;
             }
         }
@@ -272,14 +336,26 @@ impl<'a> Delivering<'a> {
             .await;
     }
 
+    async fn is_locked_out(&self) -> bool {
+        match self.context.timesketch() {
+            Some(client) => client.is_locked_out().await,
+            None => false,
+        }
+    }
+
     /// A sketch that was found by its name, and got nothing of this job yet, is looked for again.
     async fn forget_sketch(&mut self) -> bool {
-        let by_name = self.context.timesketch.sketch_id == 0;
+        let by_name = self.context.settings.timesketch.sketch_id == 0;
         let begun = |slice: &SliceState| slice.timeline.is_some() || slice.stage.is_final();
-        let untouched = !self.state.slices.values().any(begun);
+        let stream = self.state.stream.as_ref();
+        let streams = stream.is_some_and(|one| one.timeline.is_some() || one.generation > 0);
+        let untouched = !streams && !self.state.slices.values().any(begun);
         match self.state.sketch.take() {
             Some(sketch) if by_name && untouched => {
                 self.context.sketches.forget(sketch.id).await;
+                // The name of the index has the sketch in it.
+                self.state.leave_stream();
+                self.state.stream = None;
                 true
             }
             sketch => {

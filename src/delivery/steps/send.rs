@@ -9,7 +9,7 @@ use crate::delivery::name;
 use crate::delivery::receipt::{SliceReceipt, Stage};
 use crate::delivery::state::SliceState;
 use crate::printable::causes;
-use crate::timesketch::{Chunk, ChunkAnswer, ClientError, Fault};
+use crate::timesketch::{Chunk, ChunkAnswer, Client, ClientError, Fault};
 
 /// How often a storage file whose last chunk got no answer is looked for before that chunk is sent again: some
 /// fifteen seconds in all.
@@ -19,7 +19,7 @@ const MOST_LOOKS: u32 = 8;
 const TELL: Duration = Duration::from_secs(1);
 
 /// Who shows in the sketch as the source of the data.
-const PROVIDER: &str = "dfagent";
+pub(super) const PROVIDER: &str = "dfagent";
 
 impl Delivering<'_> {
     /// Sends a chunk. What is intended is on disk before, what came of it after.
@@ -29,13 +29,14 @@ impl Delivering<'_> {
         piece: Piece,
     ) -> Result<Done, StepError> {
         let context = self.context;
+        let client = self.timesketch()?;
         let _place = context.places.acquire().await.ok();
         if let Some(upload) = &mut self.state.slice(target.slice).upload {
             upload.last_begun = piece.is_last();
         }
         self.state.waits = Some("the storage file is being sent".to_owned());
         self.keep()?;
-        let answer = self.send_and_tell(target, piece).await;
+        let answer = self.send_and_tell(client, target, piece).await;
         let state = self.state.slice(target.slice);
         match answer {
             Ok(ChunkAnswer::Taken) => {
@@ -49,16 +50,17 @@ impl Delivering<'_> {
                 if let Some(upload) = &mut state.upload {
                     upload.task = Some(task).filter(|task| !task.is_empty());
                 }
-                course::arrived_in(state, target.link(&context.client, &timeline));
+                course::arrived_in(state, target.link(client, &timeline));
                 Ok(Done::Worked)
             }
-            Err(error) => after_send(state, error, context.delivery.tries),
+            Err(error) => after_send(state, error, context.tries()),
         }
     }
 
     /// Sends a chunk and tells once a second how far it is.
     async fn send_and_tell(
         &mut self,
+        client: &Client,
         target: &Target<'_>,
         piece: Piece,
     ) -> Result<ChunkAnswer, ClientError> {
@@ -71,7 +73,7 @@ impl Delivering<'_> {
         } = *target;
         let id = self.state.slice(slice).upload_id();
         let chunk = Chunk {
-            file: &context.outbox.storage(&order.job, &slice.name),
+            file: &context.outbox.file(&order.job, slice),
             file_size: slice.bytes,
             offset: piece.offset,
             length: piece.length,
@@ -87,7 +89,7 @@ impl Delivering<'_> {
         };
         let sent = AtomicU64::new(0);
         let count = |bytes| sent.store(bytes, Ordering::Relaxed);
-        let mut sending = std::pin::pin!(context.client.send_chunk(&chunk, &count));
+        let mut sending = std::pin::pin!(client.send_chunk(&chunk, &count));
         let mut looks = tokio::time::interval(TELL);
         looks.reset();
         loop {
@@ -114,7 +116,7 @@ impl Delivering<'_> {
 
     /// The last chunk got no answer: looks for the storage file, and has the chunk sent again when it is not there.
     pub(super) async fn look_for_it(&mut self, target: &Target<'_>) -> Result<Done, StepError> {
-        let client = &self.context.client;
+        let client = self.timesketch()?;
         let timelines = client.timelines(target.sketch).await?;
         let state = self.state.slice(target.slice);
         let file = name::file(&state.upload_id(), target.slice);

@@ -1,6 +1,6 @@
 //! Delivery: how it is itself, and how far it is with a job.
 
-use super::super::{AgentStatus, DeliveryStatus, JobStatus};
+use super::super::{AgentStatus, DeliveryStatus, JobStatus, StreamStatus};
 use super::{Page, moment, word};
 use crate::delivery::receipt::{Link, SliceReceipt};
 use crate::printable::{count, size};
@@ -31,7 +31,13 @@ pub(super) fn server(page: &mut Page, agent: &AgentStatus) {
 
 /// What stands beneath the row of a job that is on its way to the server, also while more of it is extracted.
 pub(super) fn progress(page: &mut Page, delivery: &DeliveryStatus) {
-    page.text(2, &format!("delivery: {}", figures(delivery)));
+    if delivery.slices > 0 {
+        let figures = match &delivery.streamed {
+            Some(streamed) => stream_figures(delivery, streamed),
+            None => figures(delivery),
+        };
+        page.text(2, &format!("delivery: {figures}"));
+    }
     if let Some(why) = &delivery.waits {
         page.text(2, &format!("waits: {why}"));
     }
@@ -39,10 +45,17 @@ pub(super) fn progress(page: &mut Page, delivery: &DeliveryStatus) {
     let wrong: Vec<&SliceReceipt> = delivery.each.iter().filter(wrong).collect();
     for slice in wrong.iter().take(MOST_SLICES) {
         let error = slice.error.as_deref().unwrap_or_default();
-        let uploads = count(u64::from(slice.tries), "upload", "uploads");
+        let tries = u64::from(slice.tries);
+        let name = word(&slice.name);
         page.text(
             2,
-            &format!("{} after {uploads}: {error}", word(&slice.name)),
+            &match slice.streamed {
+                Some(_) => format!("{name}: {error}"),
+                None => format!(
+                    "{name} after {}: {error}",
+                    count(tries, "upload", "uploads")
+                ),
+            },
         );
     }
     if wrong.len() > MOST_SLICES {
@@ -66,6 +79,27 @@ fn figures(delivery: &DeliveryStatus) -> String {
         delivery.documents_found,
         count(delivery.documents, "event", "events"),
     )
+}
+
+fn stream_figures(delivery: &DeliveryStatus, streamed: &StreamStatus) -> String {
+    let rate = streamed.per_second.filter(|rate| rate.is_finite());
+    let rate = rate.map_or_else(String::new, |rate| format!(" ({rate:.0}/s)"));
+    let mut text = format!(
+        "{} of {} proven, {} of {} sent{rate}, {} found",
+        delivery.slices_proven,
+        count(delivery.slices, "slice", "slices"),
+        streamed.sent,
+        count(delivery.documents, "event", "events"),
+        delivery.documents_found,
+    );
+    if streamed.refused > 0 {
+        text.push_str(&format!(", {} refused by OpenSearch", streamed.refused));
+    }
+    if let Some(seconds) = streamed.lag_seconds {
+        let lag = count(streamed.lag, "event waits", "events wait");
+        text.push_str(&format!("; {lag}, the oldest slice for {seconds} s"));
+    }
+    text
 }
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -96,7 +130,7 @@ fn link(page: &mut Page, sketch: &Link) {
 mod tests {
     use insta::assert_snapshot;
 
-    use super::super::example::{delivering, job, server, short, status};
+    use super::super::example::{delivering, job, server, short, status, streaming};
     use super::super::{Style, render};
     use crate::dispatch::job::State;
     use crate::status::Status;
@@ -144,6 +178,24 @@ mod tests {
           Slice 02-logs: Timesketch finds 7 of 10 events after 3 uploads: x
           Slice 03-logs: Timesketch finds 7 of 10 events after 3 uploads: x
         "#);
+    }
+
+    #[test]
+    fn documents_on_the_way_into_opensearch() {
+        let mut status = status();
+        status.jobs = vec![streaming("vol-0123456789abcdef0")];
+        assert_snapshot!(show(&status), @r"
+        dfagent 0.1.0 running since 2026-11-20 02:00 UTC: 0 running, 1 delivering, 0 waiting, 0 done; 412.0
+          GiB free
+
+        volume                 case        state
+        vol-0123456789abcdef0  IR-2026-17  delivering
+          delivery: 3 of 9 slices proven, 13000 of 20000 events sent (3950/s), 12345 found, 3 refused by
+            OpenSearch; 7655 events wait, the oldest slice for 12 s
+          waits: documents are being sent
+          04-logs: OpenSearch refused 3 events; kept with its reasons in /x
+          https://timesketch.example.org/sketch/17/  IR-2026-17
+        ");
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use super::super::{
     AgentStatus, DeliveryStatus, JobProgress, JobResultStatus, JobStatus, SCHEMA, ServerStatus,
-    SliceAtWork, Status,
+    SliceAtWork, Status, StreamStatus,
 };
-use crate::delivery::receipt::{Link, SliceReceipt, Stage, StandingLine};
+use crate::delivery::receipt::{Link, SliceReceipt, Stage, StandingLine, Streamed};
 use crate::dispatch::job::{DeliveryRecord, Job, State};
 use crate::plaso::verdict::Level;
 use crate::policy::{Ignored, Volume};
@@ -139,7 +139,28 @@ pub(in crate::status) fn delivering(id: &str) -> JobStatus {
         documents: 20_000,
         documents_found: 12_345,
         each: vec![slice],
+        streamed: None,
     });
+    status
+}
+
+/// A job of which documents are sent.
+pub(in crate::status) fn streaming(id: &str) -> JobStatus {
+    let mut status = delivering(id);
+    for delivery in &mut status.delivery {
+        delivery.waits = Some("documents are being sent".to_owned());
+        delivery.bytes_per_second = None;
+        let error = "OpenSearch refused 3 events; kept with its reasons in /x";
+        delivery.each[0].error = Some(error.to_owned());
+        delivery.each[0].streamed = Some(Streamed::default());
+        delivery.streamed = Some(StreamStatus {
+            sent: 13_000,
+            refused: 3,
+            per_second: Some(3950.4),
+            lag: 7655,
+            lag_seconds: Some(12),
+        });
+    }
     status
 }
 

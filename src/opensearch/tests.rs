@@ -1,0 +1,1 @@
+//! Claims about shipping, against a server that misbehaves on demand.
