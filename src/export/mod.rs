@@ -16,6 +16,7 @@ mod group;
 mod heap;
 pub mod helper;
 mod inflate;
+mod kept;
 mod order;
 mod place;
 pub mod python;

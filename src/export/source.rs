@@ -1,10 +1,10 @@
 //! Rows of a storage file made ready for documents, some of them kept.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::document::{Prepared, attribute};
 use super::formatter::Formatters;
+use super::kept::Kept;
 use super::order::Key;
 use super::read;
 use super::store::{Finder, Store, StoreError, Unpacker, odd, row_number};
@@ -54,11 +54,25 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// The data of an event.
-    pub(super) fn data(&mut self, key: Key) -> Result<Rc<Prepared>, StoreError> {
-        if let Some(prepared) = self.kept.get(key.data) {
+    /// The data of an event, which is asked for again if `again`, or if other events have the same.
+    pub(super) fn data(&mut self, key: Key, again: bool) -> Result<Rc<Prepared>, StoreError> {
+        let keep = again || key.shared;
+        let kept = if keep {
+            self.kept.get(key.data)
+        } else {
+            self.kept.take(key.data)
+        };
+        if let Some(prepared) = kept {
             return Ok(prepared);
         }
+        let prepared = self.prepare(key)?;
+        if keep {
+            self.kept.put(key.data, &prepared, prepared.size());
+        }
+        Ok(prepared)
+    }
+
+    fn prepare(&mut self, key: Key) -> Result<Rc<Prepared>, StoreError> {
         let missing = || odd("event", key.row, "names data that is not there");
         let finder = self.data.as_mut().ok_or_else(missing)?;
         let unpacker = &mut self.unpacker;
@@ -73,9 +87,7 @@ impl<'a> Source<'a> {
         };
         let prepared = Prepared::new(&value, stream.as_deref(), self.formatters)
             .ok_or_else(|| odd(DATA, key.data, "has a hash that is not text"))?;
-        let prepared = Rc::new(prepared);
-        self.kept.put(key.data, &prepared, prepared.size());
-        Ok(prepared)
+        Ok(Rc::new(prepared))
     }
 
     fn stream(&mut self, row: i64) -> Result<Option<Rc<Stream>>, StoreError> {
@@ -145,55 +157,4 @@ fn tagged(store: &Store) -> Result<Vec<(i64, i64)>, StoreError> {
     })?;
     tagged.sort_unstable();
     Ok(tagged)
-}
-
-/// What was used lately, within a bound of memory: of two generations the older one goes when the younger is full.
-#[derive(Debug)]
-struct Kept<T> {
-    young: HashMap<i64, Rc<T>>,
-    old: HashMap<i64, Rc<T>>,
-    bytes: usize,
-    most: usize,
-}
-
-impl<T> Kept<T> {
-    fn new(most: usize) -> Self {
-        Self {
-            young: HashMap::new(),
-            old: HashMap::new(),
-            bytes: 0,
-            most: most / 2,
-        }
-    }
-
-    fn get(&self, row: i64) -> Option<Rc<T>> {
-        let found = self.young.get(&row).or_else(|| self.old.get(&row));
-        found.map(Rc::clone)
-    }
-
-    fn put(&mut self, row: i64, value: &Rc<T>, size: usize) {
-        if self.bytes + size > self.most {
-            std::mem::swap(&mut self.young, &mut self.old);
-            self.young.clear();
-            self.bytes = 0;
-        }
-        self.bytes += size;
-        self.young.insert(row, Rc::clone(value));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_kept_is_the_newest_and_bounded() {
-        let mut kept = Kept::new(100);
-        for row in 0..1000 {
-            kept.put(row, &Rc::new(row), 10);
-            assert!(kept.young.len() + kept.old.len() <= 10);
-            assert_eq!(kept.get(row).as_deref(), Some(&row));
-            assert_eq!(kept.get(row - 4).is_some(), row >= 4);
-        }
-    }
 }

@@ -506,6 +506,55 @@ class ExportTest(unittest.TestCase):
         self.assert_fails(self.store, "exists")
         self.assertEqual((self.folder / "target").read_bytes(), b"mine\n")
 
+    def ask(self, store, questions):
+        """Asks the program for single documents.
+
+        Args:
+            store (Path): the storage file.
+            questions (str): what it is asked.
+
+        Returns:
+            subprocess.CompletedProcess: how it ended.
+        """
+        import plaso
+
+        formatters = pathlib.Path(plaso.__file__).parent / "data/formatters"
+        command = [sys.executable, PROGRAM, store, "--rows", formatters]
+        return subprocess.run(
+            list(map(os.fspath, command)),
+            cwd=self.folder,
+            env={**os.environ, "PYTHONHASHSEED": "0"},
+            input=questions.encode("utf-8"),
+            capture_output=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+
+    def test_single_rows(self):
+        """Asked for each row, in any order, it gives the documents of an export."""
+        with sqlite3.connect(self.store) as connection:
+            query = "SELECT _identifier FROM event ORDER BY random()"
+            rows = [row for (row,) in connection.execute(query)]
+        result = self.ask(self.store, "".join(f"{row}\n" for row in rows))
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        answers = [line.split(b" ", 2) for line in result.stdout.splitlines()]
+        self.assertEqual(len(answers), len(rows))
+
+        def key(line):
+            document = json.loads(line)
+            document["path_spec"] = json.loads(document.get("path_spec", "null"))
+            return json.dumps(document, sort_keys=True)
+
+        self.assertEqual({key(answer[2]) for answer in answers}, set(map(key, self.lines)))
+        escaped = sum(int(answer[0]) for answer in answers)
+        self.assertEqual((escaped, sum(int(answer[1]) for answer in answers)), (1, 0))
+
+    def test_a_row_that_is_not_there(self):
+        """It ends with a sentence."""
+        result = self.ask(self.store, "1\n1000000\n")
+        self.assertEqual((result.returncode, result.stdout.count(b"\n")), (1, 1))
+        self.assertEqual(result.stderr, b"export_documents: find event 1000000\n")
+
     def test_full_disk(self):
         """An output that cannot be written to is noticed."""
         program = load_program()
