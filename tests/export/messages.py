@@ -104,7 +104,9 @@ class Attributes:
         if special is not None and roll < 0.8:
             return special
         if roll < 0.86:
-            return self.plain()
+            value = self.plain()
+            # Plaso counts up to it, without end.
+            return 3 if name == "number_of_volumes" and value in NUMBERS else value
         if roll < 0.9:
             return None
         if roll < 0.96:
