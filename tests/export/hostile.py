@@ -222,7 +222,8 @@ REFUSED = {
     "far_identifier": other_identifiers("event_data.99999999999999999999"),
     "not_zlib": content(lambda: b"\x00not zlib"), "cut_zlib": content(lambda: data(body="x" * 500)[:-20]),
     "null_data": content(lambda: None), "not_json": content(lambda: zlib.compress(b"{not json")),
-    "not_utf8": content(lambda: zlib.compress(b'{"a": "\xff"}')), "json_list": content(lambda: zlib.compress(b"[]")),
+    "not_utf8": content(lambda: zlib.compress(b'{"a": "\xff"}')),
+    "json_list": content(lambda: zlib.compress(b"[]")),
     "no_data_type": content(lambda: zlib.compress(b'{"__type__": "AttributeContainer", '
                                                   b'"__container_type__": "event_data"}')),
     "four_gigabytes": content(lambda: inflated(4 << 30)), "deep_list": content(lambda: deep("[", "]", 100_000)),
