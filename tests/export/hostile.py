@@ -231,7 +231,8 @@ REFUSED = {
     "too_old": metadata("format_version", "20211121"), "too_new": metadata("format_version", "20990101"),
     "no_version": metadata("format_version", "x"), "serialization": metadata("serialization_format", "xml"),
     "compression": metadata("compression_format", "zstd"), "metadata_view": metadata_view,
-    "path_not_json": stream_with("path_spec", "{"), "yara_not_json": stream_with("yara_match", "["), "labels_not_json": tag_with("["),
+    "path_not_json": stream_with("path_spec", "{"), "yara_not_json": stream_with("yara_match", "["),
+    "labels_not_json": tag_with("["),
 }
 ENDS = {
     "odd_types": odd_types, "text_not_unicode": text_not_unicode, "far_rows": far_rows,
