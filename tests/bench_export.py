@@ -102,7 +102,8 @@ def show(store, found):
     events = ours[0]["receipt"]["events"]
     print(f"\n{events} events, storage file of {os.path.getsize(store) / MIB:.0f} MiB, median of {len(ours)}")
     print(f"{'':26}{'psort':>9}{'ours':>9}{'ratio':>8}")
-    rows = (("CPU per event (us)", "cpu", 1e6 / events, 1), ("seconds", "all", 1, 2), ("peak memory (MiB)", "peak", 1, 1))
+    rows = (("CPU per event (us)", "cpu", 1e6 / events, 1), ("seconds", "all", 1, 2),
+            ("peak memory (MiB)", "peak", 1, 1))
     for name, key, factor, digits in rows:
         mine = statistics.median(figures[key] for figures in ours) * factor
         if not psort:

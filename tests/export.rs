@@ -26,10 +26,15 @@ mod messages;
 #[path = "export/same.rs"]
 mod same;
 
+use libtest_mimic::Arguments;
+
 fn main() {
     let mut trials = messages::trials();
     trials.extend(same::trials());
     trials.extend(hostile::trials());
     trials.extend(damaged::trials());
-    lab::run(trials);
+    let mut arguments = Arguments::from_args();
+    // Each has a folder of its own, and needs a core.
+    arguments.test_threads.get_or_insert(2);
+    libtest_mimic::run(&arguments, trials).exit()
 }

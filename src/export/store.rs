@@ -94,6 +94,8 @@ impl Store {
             "none" => false,
             _ => return Err(StoreError::Foreign("its compression is not known")),
         };
+        // Else SQLite locks the file, and looks whether it changed, for every row that is found by its number.
+        database.execute_batch("BEGIN")?;
         Ok(Self {
             database,
             format,

@@ -82,7 +82,8 @@ def compare(expected, actual, show):
             continue
         lines.append(f"line {number}:")
         if one is None or other is None:
-            lines.append(f"  only {'actual' if one is None else 'expected'}: {short((one or other).decode('utf-8', 'surrogateescape'))}")
+            which, line = ("actual", other) if one is None else ("expected", one)
+            lines.append(f"  only {which}: {short(line.decode('utf-8', 'surrogateescape'))}")
         else:
             lines.extend(explain(comparable(one), comparable(other)))
     return count, different, lines

@@ -141,7 +141,8 @@ def fill_streams(maker, count):
     """Two events in every event data stream: one that names itself, one that does not."""
     del count
     for number, stream in enumerate([*maker.streams(), None]):
-        for found in ({"message_body": "x"}, {"message_body": "x", "display_name": "own", "md5_hash": "own", "yara_match": ["own"]}):
+        for own in ({}, {"display_name": "own", "md5_hash": "own", "yara_match": ["own"]}):
+            found = {"message_body": "x", **own}
             maker.try_event(values.event_data("syslog:line", found), stream, moment=number)
 
 

@@ -222,7 +222,8 @@ REFUSED = {
     "far_identifier": other_identifiers("event_data.99999999999999999999"),
     "not_zlib": content(lambda: b"\x00not zlib"), "cut_zlib": content(lambda: data(body="x" * 500)[:-20]),
     "null_data": content(lambda: None), "not_json": content(lambda: zlib.compress(b"{not json")),
-    "not_utf8": content(lambda: zlib.compress(b'{"a": "\xff"}')), "json_list": content(lambda: zlib.compress(b"[]")),
+    "not_utf8": content(lambda: zlib.compress(b'{"a": "\xff"}')),
+    "json_list": content(lambda: zlib.compress(b"[]")),
     "no_data_type": content(lambda: zlib.compress(b'{"__type__": "AttributeContainer", '
                                                   b'"__container_type__": "event_data"}')),
     "four_gigabytes": content(lambda: inflated(4 << 30)), "deep_list": content(lambda: deep("[", "]", 100_000)),
@@ -230,7 +231,8 @@ REFUSED = {
     "too_old": metadata("format_version", "20211121"), "too_new": metadata("format_version", "20990101"),
     "no_version": metadata("format_version", "x"), "serialization": metadata("serialization_format", "xml"),
     "compression": metadata("compression_format", "zstd"), "metadata_view": metadata_view,
-    "path_not_json": stream_with("path_spec", "{"), "yara_not_json": stream_with("yara_match", "["), "labels_not_json": tag_with("["),
+    "path_not_json": stream_with("path_spec", "{"), "yara_not_json": stream_with("yara_match", "["),
+    "labels_not_json": tag_with("["),
 }
 ENDS = {
     "odd_types": odd_types, "text_not_unicode": text_not_unicode, "far_rows": far_rows,

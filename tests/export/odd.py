@@ -79,21 +79,26 @@ def fill_absent(maker, count):
     maker.store.event(trial.event(70, "Recorded Time"), missing)
 
 
-# JSON that Python reads, though Plaso's writer writes none of it.
+# JSON that Python reads, though Plaso's writer writes none of it: first what `message_body` is.
+BODIES = (
+    '"twice", "pid": 1, "message_body": "last"', '\t"space"\n', r'"\u0041\/\b\f\n\r\t\""',
+    r'"\ud83d\ude00 \ud83d \ude00"', '"\u00fc \U0001f600 \u2028"', "null", '"' + "y" * 70000 + '"',
+    '[[], [[]], {"a": {"b": [1.0, 1E2, null, true]}}]', '{"__type__": "tuple", "values": [1, [2], "3"]}',
+    '[{"__type__": "tuple", "values": []}, {"__type__": "tuple", "values": [1]}]', '{"a": 1}',
+    '[{"__type__": "bytes", "stream": "=00"}]', '{"__type__": "nothing"}',
+    '[{"__type__": "DateTimeValues", "__class_name__": "PosixTime", "timestamp": 1}, 2]',
+    '[{"__type__": "collections.Counter", "a": 1}]', '[{"__type__": "", "a": 1}]',
+)
+NUMBERS = (
+    "-0", "1E5", "1.50", "1e400", "-1e-400", "12345678901234567890123", "0.1e1", "NaN", "-Infinity", "1.0",
+    "100000000000000000000.0",
+)
 FORMS = (
-    '"message_body": "twice", "pid": 1, "message_body": "last"', '"message_body" :\t"space"\n', '"message_body": "\\u0041\\/\\b\\f\\n\\r\\t\\""',
-    '"message_body": "\\ud83d\\ude00 \\ud83d \\ude00"', '"message_body": "\u00fc \U0001f600 \u2028"', '"pid": -0', '"pid": 1E5',
-    '"pid": 1.50', '"pid": 1e400', '"pid": -1e-400', '"pid": 12345678901234567890123', '"pid": 0.1e1',
-    '"pid": NaN', '"pid": -Infinity', '"pid": 1.0', '"pid": 100000000000000000000.0', '"message_body": null', '"": "no name"',
-    '"message_body": [[], [[]], {"a": {"b": [1.0, 1E2, null, true]}}]', '"message_body": {"__type__": "tuple", "values": [1, [2], "3"]}',
-    '"message_body": [{"__type__": "tuple", "values": []}, {"__type__": "tuple", "values": [1]}]',
-    '"message_body": [{"__type__": "bytes", "stream": "=00"}]', '"message_body": {"__type__": "nothing"}', '"message_body": {"a": 1}',
-    '"message_body": [{"__type__": "DateTimeValues", "__class_name__": "PosixTime", "timestamp": 1}, 2]',
-    '"message_body": [{"__type__": "collections.Counter", "a": 1}]', '"message_body": [{"__type__": "", "a": 1}]',
-    '"_event_data_stream_identifier": "event_data_stream.1"', '"_parser_chain": null', '"_parser_chain": ""',
-    '"data_type": "fs:stat"', '"__container_type__": "event_data"', '"_event_values_hash": null',
+    *(f'"message_body": {body}' for body in BODIES), *(f'"pid": {number}' for number in NUMBERS),
+    '"": "no name"', '"_event_data_stream_identifier": "event_data_stream.1"', '"_parser_chain": null',
+    '"_parser_chain": ""', '"data_type": "fs:stat"', '"__container_type__": "event_data"',
+    '"_event_values_hash": null', r'"hex": "\uD800\uDC00"',
     '"path_spec": {"__type__": "PathSpec", "type_indicator": "OS", "location": "/own"}',
-    '"hex": "\\uD800\\uDC00"', '"message_body": "' + "y" * 70000 + '"',
 )
 
 
