@@ -89,7 +89,7 @@ fn race(version: &'static str) -> Result<(), Failed> {
     let lines: Vec<String> = (0..24_000)
         .map(|number| {
             let value = |at: u64| {
-                if (number / 1_500 + at) % 2 == 0 {
+                if (number / 1_500 + at).is_multiple_of(2) {
                     json!(number)
                 } else {
                     json!("text")

@@ -82,8 +82,8 @@ fn resumed(version: &'static str) -> Result<(), Failed> {
         );
     }
     // Many of one moment, some of them alike, over the ends of bulks.
-    for number in 2_000..5_000 {
-        lines[number] = document(2_000, &json!({"n": number % 900}));
+    for (number, line) in lines.iter_mut().enumerate().take(5_000).skip(2_000) {
+        *line = document(2_000, &json!({"n": number % 900}));
     }
     case.write(&lines);
     let positions = Mutex::new(Vec::new());
