@@ -163,3 +163,162 @@ fn kind(answer: &Answer) -> String {
         .and_then(|failed| failed.error.kind)
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn answered(status: u16, body: &str) -> Answer {
+        Answer {
+            status,
+            html: false,
+            location: None,
+            cookies: Vec::new(),
+            after: Some(Duration::from_secs(3)),
+            body: body.as_bytes().to_vec(),
+        }
+    }
+
+    fn one(item: &str) -> Outcome {
+        let body = format!(r#"{{"errors":true,"items":[{{"create":{item}}}]}}"#);
+        match judge("send", answered(200, &body), 1) {
+            Bulk::Items(mut items) => items.pop().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_outcome_is_read_for_what_it_is() {
+        let says = |status: u16, kind: &str, reason: &str| {
+            let error =
+                serde_json::json!({"type": kind, "reason": reason, "caused_by": {"reason": "why"}});
+            one(&serde_json::json!({"status": status, "error": error}).to_string())
+        };
+        let why = |text: &str| format!("{text}: why");
+        assert_eq!(one(r#"{"status":201}"#), Outcome::Done);
+        assert_eq!(
+            says(409, "version_conflict_engine_exception", "x"),
+            Outcome::Done
+        );
+        let race = "mapper [pid] cannot be changed from type [long] to [text]";
+        assert_eq!(
+            says(400, "illegal_argument_exception", race),
+            Outcome::Race(why(race))
+        );
+        let limit = "Limit of total fields [1000] has been exceeded";
+        assert_eq!(
+            says(400, "illegal_argument_exception", limit),
+            Outcome::Refused(why(limit))
+        );
+        let parse = "failed to parse field [pid] of type [long]";
+        assert_eq!(
+            says(400, "mapper_parsing_exception", parse),
+            Outcome::Refused(why(parse))
+        );
+        assert_eq!(says(400, "index_closed_exception", "closed"), Outcome::Gone);
+        assert_eq!(
+            says(404, "index_not_found_exception", "no such index"),
+            Outcome::Gone
+        );
+        assert_eq!(
+            says(429, "cluster_block_exception", "flood"),
+            Outcome::Full(why("flood"))
+        );
+        assert_eq!(
+            says(429, "rejected_execution_exception", "x"),
+            Outcome::Busy(why("x"))
+        );
+        assert_eq!(
+            says(503, "unavailable_shards_exception", "x"),
+            Outcome::Busy(why("x"))
+        );
+        assert_eq!(
+            says(403, "cluster_block_exception", "x"),
+            Outcome::Forbidden(why("x"))
+        );
+        assert_eq!(
+            says(500, "null_pointer_exception", "x"),
+            Outcome::Trouble(why("x"))
+        );
+        assert_eq!(
+            one(r#"{"status":400}"#),
+            Outcome::Refused("status 400".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_success_of_which_outcomes_are_missing_is_none() {
+        for body in [
+            r#"{"errors":false,"items":[]}"#,
+            r#"{"errors":false}"#,
+            r#"{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":201}}]}"#,
+            r#"{"items":[{"index":{"status":201}}]}"#,
+            "",
+            "<html>",
+        ] {
+            assert!(
+                matches!(judge("send", answered(200, body), 1), Bulk::Failed(_)),
+                "{body}"
+            );
+        }
+        // That there are no errors is not believed.
+        let body = r#"{"errors":false,"items":[{"create":{"status":400}}]}"#;
+        let Bulk::Items(items) = judge("send", answered(200, body), 1) else {
+            panic!("{body}");
+        };
+        assert!(matches!(items[0], Outcome::Refused(_)));
+    }
+
+    #[test]
+    fn a_request_that_is_refused_as_a_whole() {
+        let error =
+            |kind: &str| format!(r#"{{"error":{{"type":"{kind}","reason":"so"}},"status":1}}"#);
+        let of = |status, body: &str| judge("send", answered(status, body), 9);
+        let after = Some(Duration::from_secs(3));
+        let busy = of(429, &error("circuit_breaking_exception"));
+        assert!(
+            matches!(busy, Bulk::Busy { after: a, ref message } if a == after && message == "so")
+        );
+        assert!(matches!(of(503, ""), Bulk::Busy { .. }));
+        assert!(matches!(of(413, ""), Bulk::TooLarge));
+        assert!(matches!(
+            of(400, &error("index_closed_exception")),
+            Bulk::Gone
+        ));
+        assert!(matches!(
+            of(404, &error("index_not_found_exception")),
+            Bulk::Gone
+        ));
+        assert!(matches!(
+            of(400, &error("illegal_argument_exception")),
+            Bulk::Unreadable(_)
+        ));
+        for (status, passes) in [
+            (502, true),
+            (500, true),
+            (403, false),
+            (301, false),
+            (404, false),
+        ] {
+            let Bulk::Failed(failed) = of(status, &error("security_exception")) else {
+                panic!("{status}");
+            };
+            assert_eq!(
+                matches!(failed.fault(), crate::http::Fault::Passing { .. }),
+                passes,
+                "{status}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_it_stumble(status in 100_u16..600, body in ".*", documents in 0_usize..3) {
+            let judged = judge("send", answered(status, &body), documents);
+            if let Bulk::Items(items) = judged {
+                prop_assert_eq!(items.len(), documents);
+            }
+        }
+    }
+}

@@ -3,211 +3,22 @@
 //! A line came out of the cage: it is looked at before it is put between others, and one that is no JSON object, or
 //! has more bytes than any event, is refused here.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::ops::Range;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use sha2::{Digest, Sha256};
 
+use super::batch::{Additions, BEGINNING, Batch};
+use super::look::look;
 use super::mend;
 use super::rejected::Refusal;
 use crate::durable;
 
 /// Bytes of a line. OpenSearch takes 100 MiB by default; an event of Plaso has about one KiB.
 pub(super) const LONGEST: usize = 32 * 1024 * 1024;
-/// Bytes that are kept of a line that is longer.
-const BEGINNING: usize = 1024 * 1024;
-/// Documents of a bulk.
-const MOST: usize = 10_000;
-/// Bytes of what stands before each document in a bulk.
-const ACTION: usize = 60;
 /// Lines of one timestamp that are told apart by what they hold; any more are told apart by where they stand.
 const TWINS: usize = 256 * 1024;
-
-/// What each document gets.
-pub(super) struct Additions {
-    /// Members, with a comma in front.
-    members: Vec<u8>,
-}
-
-impl Additions {
-    pub(super) fn new(timeline: Option<u64>, labels: &[(&str, String)]) -> Self {
-        let mut members = Vec::new();
-        let timeline = timeline.map(|number| ("__ts_timeline_id", number.into()));
-        let labels = labels
-            .iter()
-            .map(|(name, value)| (*name, value.as_str().into()));
-        for (name, value) in timeline.into_iter().chain(labels) {
-            let value: serde_json::Value = value;
-            let name = serde_json::Value::from(name);
-            members.extend_from_slice(format!(",{name}:{value}").as_bytes());
-        }
-        Self { members }
-    }
-
-    /// Puts them before the end of an object.
-    fn splice(&self, object: &[u8], out: &mut Vec<u8>) {
-        let end = object.iter().rposition(|byte| *byte == b'}');
-        let inner = object.get(..end.unwrap_or_default()).unwrap_or_default();
-        let last = inner.iter().rev().find(|byte| !byte.is_ascii_whitespace());
-        // Nothing stands before the first member of an empty object.
-        let skipped = usize::from(last == Some(&b'{')).min(self.members.len());
-        out.extend_from_slice(inner);
-        out.extend_from_slice(self.members.get(skipped..).unwrap_or_default());
-        out.push(b'}');
-    }
-}
-
-/// What is seen of a line at a glance.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Look {
-    /// Microseconds.
-    pub(super) timestamp: Option<i64>,
-    /// It has what OpenSearch refuses for sure, or what would pass for ours.
-    pub(super) odd: bool,
-}
-
-/// Looks at a line.
-///
-/// # Errors
-/// It is no JSON object.
-pub(super) fn look(line: &[u8]) -> Result<Look, String> {
-    let text = str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
-    serde_json::from_str(text).map_err(|error| format!("it is no JSON object: {error}"))
-}
-
-impl<'de> Deserialize<'de> for Look {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(Glance)
-    }
-}
-
-struct Glance;
-
-#[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-enum Plain<'a> {
-    Number(i64),
-    Text(#[serde(borrow)] Cow<'a, str>),
-    Other(IgnoredAny),
-}
-
-impl<'de> Visitor<'de> for Glance {
-    type Value = Look;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Look, A::Error> {
-        let mut look = Look::default();
-        while let Some(Name(name)) = map.next_key()? {
-            match &*name {
-                "timestamp" => match map.next_value()? {
-                    Plain::Number(number) => look.timestamp = Some(number),
-                    _ => look.odd = true,
-                },
-                "datetime" => match map.next_value()? {
-                    Plain::Text(text) => look.odd |= !mend::is_usual_datetime(&text),
-                    _ => look.odd = true,
-                },
-                other => {
-                    look.odd |= mend::is_ours(other);
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(look)
-    }
-}
-
-/// A document of a bulk.
-#[derive(Clone, Debug)]
-pub(super) struct Document {
-    pub(super) id: String,
-    /// Where its line begins.
-    pub(super) offset: u64,
-    /// Where it stands in the text.
-    place: Range<usize>,
-    /// It was mended before it was put there.
-    pub(super) early: bool,
-    /// What stands in its place.
-    mended: Option<Vec<u8>>,
-}
-
-/// Documents to be sent together, and what was refused on the way.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    text: Vec<u8>,
-    pub(super) documents: Vec<Document>,
-    pub(super) refused: Vec<Refusal>,
-    /// Lines of the file.
-    pub(super) lines: u64,
-    /// Where the line behind the last begins.
-    pub(super) end: u64,
-}
-
-impl Batch {
-    /// The document as it is sent.
-    pub(super) fn body(&self, document: usize) -> &[u8] {
-        let Some(document) = self.documents.get(document) else {
-            return b"";
-        };
-        let plain = || self.text.get(document.place.clone()).unwrap_or_default();
-        document.mended.as_deref().unwrap_or_else(plain)
-    }
-
-    /// Puts another form of a document in its place.
-    pub(super) fn mend(&mut self, document: usize, body: Vec<u8>) {
-        if let Some(document) = self.documents.get_mut(document) {
-            document.mended = Some(body);
-        }
-    }
-
-    /// A document that was refused, as it was before anything was tried with it.
-    pub(super) fn refusal(&self, document: usize, reason: String) -> Option<Refusal> {
-        let document = self.documents.get(document)?;
-        let line = self.text.get(document.place.clone())?;
-        Some(Refusal {
-            id: document.id.clone(),
-            offset: document.offset,
-            reason,
-            line: line.get(..BEGINNING).unwrap_or(line).to_vec(),
-        })
-    }
-
-    /// As many of these documents as have no more than so many bytes together, but at least one, as the text of a
-    /// bulk, and how many they are.
-    pub(super) fn bulk(&self, documents: &[usize], most: usize) -> (Vec<u8>, usize) {
-        let mut text = Vec::new();
-        for (count, number) in documents.iter().enumerate() {
-            let body = self.body(*number);
-            if count > 0 && text.len() + body.len() + ACTION > most {
-                return (text, count);
-            }
-            let id = self.documents.get(*number).map_or("", |found| &found.id);
-            text.extend_from_slice(b"{\"create\":{\"_id\":\"");
-            text.extend_from_slice(id.as_bytes());
-            text.extend_from_slice(b"\"}}\n");
-            text.extend_from_slice(body);
-            text.push(b'\n');
-        }
-        (text, documents.len())
-    }
-
-    fn is_full(&self, bytes: usize) -> bool {
-        self.lines > 0
-            && (self.text.len() + self.documents.len() * ACTION >= bytes
-                || self.lines >= MOST as u64)
-    }
-}
 
 /// The documents of a slice, from a position on.
 pub(super) struct Documents {
@@ -320,16 +131,8 @@ impl Documents {
             });
             return;
         }
-        let begin = batch.text.len();
         let object = mended.as_deref().unwrap_or_else(|| line.bytes());
-        self.additions.splice(object, &mut batch.text);
-        batch.documents.push(Document {
-            id,
-            offset,
-            place: begin..batch.text.len(),
-            early: mended.is_some(),
-            mended: None,
-        });
+        batch.add((id, offset), object, &self.additions, mended.is_some());
     }
 
     /// What a document is called, by what it holds: whoever sends it again calls it the same.
@@ -400,5 +203,139 @@ impl Twins {
         let number = self.seen.entry(key).or_default();
         *number += 1;
         (*number, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+    use tempfile::TempDir;
+
+    fn open(path: &std::path::Path, from: u64) -> io::Result<Documents> {
+        let additions = Additions::new(Some(7), &[("evidence_slice", "s\"1".to_owned())]);
+        Documents::open(
+            File::open(path).unwrap(),
+            from,
+            ("index", "slice"),
+            additions,
+        )
+    }
+
+    /// Ids of documents and refusals, and where bulks end.
+    fn read(path: &std::path::Path, from: u64, bytes: usize) -> (Vec<(u64, String)>, Vec<u64>) {
+        let mut documents = open(path, from).unwrap();
+        let (mut ids, mut ends) = (Vec::new(), Vec::new());
+        while let Some(batch) = documents.batch(bytes).unwrap() {
+            let sent = batch
+                .documents
+                .iter()
+                .map(|document| (document.offset, document.id.clone()));
+            ids.extend(sent);
+            ids.extend(
+                batch
+                    .refused
+                    .iter()
+                    .map(|refusal| (refusal.offset, refusal.id.clone())),
+            );
+            ends.push(batch.end);
+        }
+        ids.sort();
+        (ids, ends)
+    }
+
+    #[test]
+    fn a_line_of_any_length_is_read_and_only_its_beginning_is_kept() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("documents");
+        let mut text = vec![b'x'; LONGEST + 300];
+        text.extend_from_slice(b"\n{\"a\":1}\n{\"b\":2}");
+        durable::write(&path, &text).unwrap();
+        let mut documents = open(&path, 0).unwrap();
+        let batch = documents.batch(usize::MAX).unwrap().unwrap();
+        assert_eq!((batch.lines, batch.end), (3, text.len() as u64));
+        assert_eq!(batch.refused[0].line.len(), BEGINNING);
+        assert_eq!(
+            batch.body(1),
+            br#"{"b":2,"__ts_timeline_id":7,"evidence_slice":"s\"1"}"#
+        );
+        assert!(documents.batch(1).unwrap().is_none());
+        // A position within a line is none.
+        assert!(open(&path, 17).is_err());
+        assert!(open(&path, text.len() as u64 + 1).is_err());
+    }
+
+    #[test]
+    fn a_bulk_has_no_more_bytes_than_may_be_but_one_document() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("documents");
+        durable::write(&path, &b"{\"a\":\"0123456789\"}\n".repeat(10)).unwrap();
+        let batch = open(&path, 0).unwrap().batch(usize::MAX).unwrap().unwrap();
+        let all: Vec<usize> = (0..10).collect();
+        let (one, count) = batch.bulk(&all, 1);
+        assert_eq!(count, 1);
+        assert_eq!(batch.bulk(&all, usize::MAX).1, 10);
+        for most in [one.len(), 2 * one.len() + 20, 5 * one.len()] {
+            let (text, count) = batch.bulk(&all, most);
+            assert!(text.len() <= most && text.len() == count * one.len());
+        }
+        let lines: Vec<&[u8]> = one.split(|byte| *byte == b'\n').collect();
+        let action: Value = serde_json::from_slice(lines[0]).unwrap();
+        assert_eq!(action["create"]["_id"], batch.documents[0].id.as_str());
+        assert_eq!((lines[1], lines.len()), (batch.body(0), 3));
+    }
+
+    #[test]
+    fn of_more_equal_moments_than_are_remembered_each_line_has_its_id() {
+        let mut twins = Twins::default();
+        let mut seen = std::collections::HashSet::new();
+        for number in 0..TWINS as u64 + 10 {
+            let content = number.to_le_bytes();
+            assert!(seen.insert((content, twins.number(Some(1), &content, number))));
+        }
+        assert!(twins.seen.len() <= TWINS);
+        let late = TWINS as u64 + 5;
+        assert_eq!(
+            twins.number(Some(1), &late.to_le_bytes(), 99),
+            (u64::MAX, 99)
+        );
+        assert_eq!(twins.number(Some(2), &late.to_le_bytes(), 100), (1, 0));
+    }
+
+    /// Lines in and out of order, alike and not, documents and not.
+    fn lines() -> impl Strategy<Value = Vec<String>> {
+        let line = prop_oneof![
+            (0_i64..4, 0_u8..3)
+                .prop_map(|(stamp, other)| format!(r#"{{"timestamp":{stamp},"x":{other}}}"#)),
+            Just(r#"{"x":1}"#.to_owned()),
+            Just("no document".to_owned()),
+            Just(String::new()),
+        ];
+        (prop::collection::vec(line, 0..40), any::<bool>()).prop_map(|(mut lines, order)| {
+            if order {
+                lines.sort();
+            }
+            lines
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn ids_differ_and_are_the_same_from_any_position(lines in lines(), bytes in 1_usize..400) {
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("documents");
+            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            durable::write(&path, text.as_bytes()).unwrap();
+            let (all, ends) = read(&path, 0, bytes);
+            prop_assert_eq!(all.len(), lines.len());
+            let ids: std::collections::HashSet<&String> = all.iter().map(|(_, id)| id).collect();
+            prop_assert_eq!(ids.len(), all.len());
+            for end in ends {
+                let (rest, _) = read(&path, end, bytes * 2);
+                let expected: Vec<_> = all.iter().filter(|(offset, _)| *offset >= end).cloned().collect();
+                prop_assert_eq!(rest, expected);
+            }
+        }
     }
 }

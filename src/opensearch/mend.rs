@@ -11,49 +11,16 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::fits::{self, is_bad_name, is_bad_value, within_long, within_years};
 use super::mapping::{LABELS, UNINDEXED};
 
-/// OpenSearch takes objects 20 deep.
-const DEEPEST: usize = 18;
-/// Bytes of a field's name: OpenSearch 2.19.5 refuses 40,000, and takes 300.
-const LONGEST_NAME: usize = 512;
-/// Names that OpenSearch keeps for itself (2.19.5 and 3.8.0, `MapperService`).
-const METADATA: [&str; 14] = [
-    "_id",
-    "_index",
-    "_source",
-    "_type",
-    "_routing",
-    "_field_names",
-    "_ignored",
-    "_seq_no",
-    "_primary_term",
-    "_version",
-    "_nested_path",
-    "_doc_count",
-    "_size",
-    "_tier",
-];
 /// What stays when all else is moved, as long as it is of the kind that it should be.
 const TEXTS: [&str; 4] = ["message", "timestamp_desc", "data_type", "datetime"];
 const TIMELINE: &str = "__ts_timeline_id";
 
-/// The ends of what OpenSearch's dates can be (`strict_date_optional_time`).
-const FIRST: &str = "0000-01-01T00:00:00.000000+00:00";
-const LAST: &str = "9999-12-31T23:59:59.999999+00:00";
-
 /// Whether a name is one that we or Timesketch give: evidence must not label or star itself.
 pub(super) fn is_ours(name: &str) -> bool {
     name.starts_with("__ts_") || name == "timesketch_label" || LABELS.contains(&name)
-}
-
-/// Whether it begins as a date of a year that OpenSearch knows.
-pub(super) fn is_usual_datetime(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let year = bytes
-        .get(..4)
-        .is_some_and(|year| year.iter().all(u8::is_ascii_digit));
-    year && bytes.get(4) == Some(&b'-')
 }
 
 /// A document before it is sent, without what we add: mended by what can be seen; nothing: it may be sent as it is.
@@ -195,7 +162,7 @@ impl<'a> Members<'a> {
         let stamp = stamps
             .next()
             .and_then(|(_, value)| value.get().parse().ok());
-        let text = stamp.map(|stamp| Value::from(datetime(stamp)).to_string());
+        let text = stamp.map(|stamp| Value::from(fits::datetime(stamp)).to_string());
         let value = text.and_then(|text| RawValue::from_string(text).ok());
         if let Some(value) = value.filter(|_| !has && self.changed) {
             self.kept
@@ -227,95 +194,6 @@ fn texts(value: &RawValue) -> Option<Vec<String>> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// What OpenSearch makes no field of (facts about 2.19.5 and 3.8.0; `x.` and a blank it takes).
-fn is_bad_name(name: &str) -> bool {
-    let nothing = || {
-        name.trim_end_matches('.')
-            .split('.')
-            .any(|part| part.trim().is_empty())
-    };
-    name.is_empty()
-        || name.len() > LONGEST_NAME
-        || METADATA.contains(&name)
-        || name.contains('.') && nothing()
-}
-
-/// Too deep, or a number that is none there.
-fn is_bad_value(raw: &str) -> bool {
-    match raw.as_bytes().first() {
-        Some(b'{' | b'[') => depth(raw) > DEEPEST,
-        Some(b'-' | b'0'..=b'9') => match raw.contains(['.', 'e', 'E']) {
-            true => raw.parse::<f64>().is_ok_and(f64::is_infinite),
-            false => raw.parse::<i64>().is_err(),
-        },
-        _ => false,
-    }
-}
-
-/// How deep objects and lists are nested.
-fn depth(raw: &str) -> usize {
-    let (mut now, mut most, mut in_text, mut escaped) = (0_usize, 0, false, false);
-    for byte in raw.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            _ if in_text => {}
-            b'{' | b'[' => {
-                now += 1;
-                most = most.max(now);
-            }
-            b'}' | b']' => now = now.saturating_sub(1),
-            _ => {}
-        }
-    }
-    most
-}
-
-/// `"45800-12-02T…"` to the last moment that OpenSearch knows; nothing where the year is usual.
-fn within_years(raw: &str) -> Option<String> {
-    let text: String = serde_json::from_str(raw).ok()?;
-    if is_usual_datetime(&text) {
-        return None;
-    }
-    let bound = match text.as_bytes() {
-        [b'-', b'0'..=b'9', ..] => FIRST,
-        [b'+', b'0'..=b'9', ..] => LAST,
-        [b'0'..=b'9', ..] if text.find('-').is_some_and(|at| at > 4) => LAST,
-        _ => return None,
-    };
-    Some(Value::from(bound).to_string())
-}
-
-/// Microseconds as psort writes them, within the years that OpenSearch knows.
-fn datetime(stamp: i64) -> String {
-    let bound = if stamp < 0 { FIRST } else { LAST };
-    let Ok(moment) = jiff::Timestamp::from_microsecond(stamp) else {
-        return bound.to_owned();
-    };
-    let text = format!("{moment:.6}").replace('Z', "+00:00");
-    if is_usual_datetime(&text) {
-        text
-    } else {
-        bound.to_owned()
-    }
-}
-
-/// A number of more digits to the largest of 64 bits.
-fn within_long(raw: &str) -> Option<String> {
-    let digits = raw.strip_prefix('-').unwrap_or(raw);
-    let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if !whole || raw.parse::<i64>().is_ok() {
-        return None;
-    }
-    let bound = if raw.starts_with('-') {
-        i64::MIN
-    } else {
-        i64::MAX
-    };
-    Some(bound.to_string())
-}
-
 struct Pairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 #[derive(serde::Deserialize)]
@@ -340,5 +218,175 @@ impl<'de> Deserialize<'de> for Pairs<'de> {
             }
         }
         from.deserialize_map(Reading)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(bytes: Option<Vec<u8>>) -> String {
+        String::from_utf8(bytes.unwrap_or_default()).unwrap()
+    }
+
+    fn after_text(document: &str, reason: &str, forms: u8) -> String {
+        text(after(document.as_bytes(), reason, forms))
+    }
+
+    #[test]
+    fn a_named_value_is_moved_as_it_stands_and_all_else_keeps_its_place() {
+        let document = r#"{"pid":"abc","x":1.50,"__ts_timeline_id":7}"#;
+        let reason = "failed to parse field [pid] of type [long] in document with id '1'";
+        assert_eq!(
+            after_text(document, reason, 0),
+            r#"{"x":1.50,"__ts_timeline_id":7,"dfagent_unindexed":["pid=\"abc\""]}"#
+        );
+        // Within an object, and above a name with a dot.
+        for (name, reason) in [
+            ("a", "failed to parse field [a.b.c]"),
+            ("a.b", "mapping for [a] must be object"),
+        ] {
+            let document = format!(r#"{{"{name}":{{"b":1}},"ab":2}}"#);
+            let mended = after_text(&document, reason, 0);
+            assert_eq!(
+                mended,
+                format!(r#"{{"ab":2,"dfagent_unindexed":["{name}={{\"b\":1}}"]}}"#)
+            );
+        }
+    }
+
+    #[test]
+    fn at_last_only_what_every_document_has_stays() {
+        let document = r#"{"message":"m","o":{"p":1},"n":3,"datetime":"2026-11-01T00:00:00","timestamp":5,"evidence_slice":"s"}"#;
+        let first = after_text(document, "limit exceeded", 0);
+        assert!(
+            first.starts_with(r#"{"message":"m","n":3,"#) && first.contains("o={"),
+            "{first}"
+        );
+        let second = after_text(&first, "limit exceeded", 1);
+        let stays = r#"{"message":"m","datetime":"2026-11-01T00:00:00","timestamp":5,"evidence_slice":"s","#;
+        assert_eq!(
+            second,
+            format!(r#"{stays}"dfagent_unindexed":["o={{\"p\":1}}","n=3"]}}"#)
+        );
+        assert_eq!(
+            after(second.as_bytes(), "limit exceeded", 2),
+            None,
+            "there is no way"
+        );
+    }
+
+    #[test]
+    fn times_are_kept_within_what_is_known() {
+        let of = |text: &str| {
+            let document = format!(r#"{{"datetime":"{text}","timestamp":1}}"#);
+            let mended = before(document.as_bytes())?;
+            let mended: Value = serde_json::from_slice(&mended).unwrap();
+            assert_eq!(mended[UNINDEXED][0], format!("datetime=\"{text}\""));
+            mended["datetime"].as_str().map(str::to_owned)
+        };
+        assert_eq!(
+            of("45800-12-02T05:37:58.000000+00:00").as_deref(),
+            Some("9999-12-31T23:59:59.999999+00:00")
+        );
+        assert_eq!(
+            of("+10000-01-01T00:00:00").as_deref(),
+            Some("9999-12-31T23:59:59.999999+00:00")
+        );
+        assert_eq!(
+            of("-0001-01-01T00:00:00").as_deref(),
+            Some("0000-01-01T00:00:00.000000+00:00")
+        );
+        for usual in ["0000-01-01", "9999-12-31T23:59:59.999999+00:00", "soon", ""] {
+            assert_eq!(of(usual), None, "{usual}");
+        }
+        // One that is refused is made anew of the timestamp.
+        let document =
+            r#"{"datetime":"2026-02-30T00:00:00.000000+00:00","timestamp":1793491200000001}"#;
+        let mended = after_text(
+            document,
+            "failed to parse field [datetime] of type [date]",
+            0,
+        );
+        assert!(
+            mended.contains(r#""datetime":"2026-11-01T00:00:00.000001+00:00""#),
+            "{mended}"
+        );
+    }
+
+    #[test]
+    fn evidence_does_not_pass_for_us() {
+        let document =
+            r#"{"timesketch_label":[{"name":"__ts_star"}],"evidence_host":"h","__ts_x":1,"a":2}"#;
+        let mended: Value = serde_json::from_slice(&before(document.as_bytes()).unwrap()).unwrap();
+        assert_eq!(
+            mended.as_object().unwrap().keys().collect::<Vec<_>>(),
+            ["a", UNINDEXED]
+        );
+        // Of two of one name ours, behind, stays.
+        let document = r#"{"__ts_timeline_id":9,"a":1,"__ts_timeline_id":7}"#;
+        let mended = after_text(document, "duplicate field", 0);
+        assert_eq!(
+            mended,
+            r#"{"a":1,"__ts_timeline_id":7,"dfagent_unindexed":["__ts_timeline_id=9"]}"#
+        );
+    }
+
+    /// Names and values that have a meaning here, and any others.
+    fn member() -> impl Strategy<Value = (String, Value)> {
+        let name = prop_oneof![
+            Just("pid".to_owned()),
+            Just("datetime".to_owned()),
+            Just("timestamp".to_owned()),
+            Just("message".to_owned()),
+            Just("a.b".to_owned()),
+            Just(UNINDEXED.to_owned()),
+            Just("_id".to_owned()),
+            ".{0,6}",
+        ];
+        let value = prop_oneof![
+            any::<i64>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+            Just(serde_json::json!({"x": [1, {"y": null}]})),
+            Just(serde_json::json!(["one", "two"])),
+            Just(Value::Null),
+        ];
+        (name, value)
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_is_lost_on_the_way_and_the_way_ends(
+            members in prop::collection::btree_map("[a-z.]{0,4}", 0_i64..3, 0..4),
+            more in prop::collection::vec(member(), 0..6),
+            reason in prop_oneof![Just("field [pid]".to_owned()), Just("mapping for [a]".to_owned()), ".*"],
+        ) {
+            let mut document = serde_json::Map::new();
+            document.extend(members.into_iter().map(|(name, value)| (name, Value::from(value))));
+            document.extend(more);
+            let mut now = Value::Object(document.clone()).to_string();
+            let mut forms = 0;
+            while let Some(next) = after(now.as_bytes(), &reason, forms) {
+                now = String::from_utf8(next).unwrap();
+                forms += 1;
+                prop_assert!(forms < 10, "{}", now);
+                let mended: Value = serde_json::from_str(&now).unwrap();
+                let moved = mended[UNINDEXED].as_array().unwrap();
+                prop_assert!(moved.iter().all(Value::is_string));
+                for (name, value) in &document {
+                    let there = mended.get(name) == Some(value);
+                    let kept = format!("{name}={value}");
+                    let inside = name == UNINDEXED && value.as_array().is_some_and(|all| all.iter().all(|one| moved.contains(one)));
+                    prop_assert!(there || inside || moved.iter().any(|text| text == kept.as_str()), "{} {}", name, now);
+                }
+            }
+        }
+
+        #[test]
+        fn no_line_makes_it_stumble(line in prop::collection::vec(any::<u8>(), 0..64), reason in ".*", forms in 0_u8..6) {
+            drop(before(&line));
+            drop(after(&line, &reason, forms));
+        }
     }
 }

@@ -2,20 +2,21 @@
 //! and Timesketch.
 //!
 //! The pure parts decide: [`mapping`], `answer` (what became of each document), `mend` (what a refused document
-//! becomes), `pace` (how much at once). `ship` carries out.
+//! becomes), `course` (what is left of a bulk), `pace` (how much at once). `ship` carries out.
 
 mod answer;
+mod batch;
 mod client;
+mod course;
 mod documents;
 mod error;
+mod fits;
+mod look;
 pub mod mapping;
 mod mend;
 mod pace;
 mod rejected;
 mod ship;
-
-#[cfg(test)]
-mod tests;
 
 pub use client::{About, Client, Shards};
 pub use error::ClientError;

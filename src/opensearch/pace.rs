@@ -54,15 +54,19 @@ impl Learnt {
         }
     }
 
-    /// A bulk was too much at this time; how long to send nothing. `dice`: 0 to 255, so that many who wait do not
-    /// come back in one moment.
-    pub(super) fn refused(&mut self, after: Option<Duration>, dice: u8) -> Duration {
-        self.calm = 0;
+    /// A bulk was too much at this time: less is sent.
+    pub(super) fn busy(&mut self) {
         if self.parallel > 1 {
             self.parallel /= 2;
         } else {
             self.bytes = (self.bytes / 2).max(FEWEST_BYTES.min(self.ceiling));
         }
+    }
+
+    /// How long to send nothing after a bulk was not taken. `dice`: 0 to 255, so that many who wait do not come back
+    /// in one moment.
+    pub(super) fn pause(&mut self, after: Option<Duration>, dice: u8) -> Duration {
+        self.calm = 0;
         let doubled = PAUSE
             .0
             .saturating_mul(1 << self.refusals.min(8))
@@ -163,8 +167,9 @@ impl Pace {
         self.changed.notify_waiters();
     }
 
-    /// A bulk was not taken at this time: how long nothing is sent, or nothing when that goes on for too long.
-    pub(super) fn refused(&self, after: Option<Duration>) -> Option<Duration> {
+    /// A bulk was not taken at this time, because the server is busy or does not answer: how long nothing is sent, or
+    /// nothing when that goes on for too long.
+    pub(super) fn refused(&self, after: Option<Duration>, busy: bool) -> Option<Duration> {
         let now = Instant::now();
         let mut state = self.state();
         let since = *state.stalled.get_or_insert(now);
@@ -179,7 +184,10 @@ impl Pace {
         }
         // Without chance all wait alike, which is worse by little.
         let dice = getrandom::u32().unwrap_or_default().to_le_bytes();
-        let pause = state.learnt.refused(after, dice[0]);
+        if busy {
+            state.learnt.busy();
+        }
+        let pause = state.learnt.pause(after, dice[0]);
         state.until = Some(now + pause);
         Some(pause)
     }
@@ -187,5 +195,96 @@ impl Pace {
     /// A bulk of so many bytes is more than is allowed there.
     pub(super) fn too_large(&self, bytes: usize) {
         self.state().learnt.too_large(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    #[test]
+    fn a_busy_server_gets_fewer_at_once_and_then_smaller_bulks() {
+        let mut learnt = Learnt::new(4, 5 * MIB);
+        let mut seen = Vec::new();
+        for _ in 0..8 {
+            learnt.busy();
+            seen.push((learnt.parallel, learnt.bytes / 1024));
+        }
+        let kib = [5120, 5120, 2560, 1280, 640, 320, 256, 256];
+        let parallel = [2, 1, 1, 1, 1, 1, 1, 1];
+        assert!(seen.into_iter().eq(parallel.into_iter().zip(kib)));
+        for _ in 0..CALM * 6 {
+            learnt.taken();
+        }
+        assert_eq!((learnt.parallel, learnt.bytes), (4, 5 * MIB), "it recovers");
+    }
+
+    #[test]
+    fn pauses_grow_to_a_minute_and_heed_the_server() {
+        let mut learnt = Learnt::new(1, MIB);
+        let pauses: Vec<u64> = (0..8).map(|_| learnt.pause(None, 255).as_secs()).collect();
+        assert_eq!(pauses, [0, 1, 3, 7, 15, 31, 59, 59]);
+        let asked = Duration::from_secs(300);
+        assert_eq!(learnt.pause(Some(asked), 0), asked);
+        learnt.taken();
+        assert!(learnt.pause(None, 0) <= PAUSE.0);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_learnt_stays_within_what_is_configured(
+            most in 1_usize..=16, ceiling in 1_usize..=64 * MIB, acts in prop::collection::vec(0_u8..4, 0..200),
+        ) {
+            let mut learnt = Learnt::new(most, ceiling);
+            for act in acts {
+                match act {
+                    0 => learnt.taken(),
+                    1 => learnt.busy(),
+                    2 => drop(learnt.pause(None, act)),
+                    _ => learnt.too_large(learnt.bytes),
+                }
+                prop_assert!((1..=most).contains(&learnt.parallel));
+                prop_assert!((1..=ceiling).contains(&learnt.bytes) && learnt.bytes <= learnt.ceiling);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_are_under_way_than_may_be_and_all_wait_out_a_pause() {
+        let pace = Pace::new(&OpensearchSettings::default());
+        let (one, _two) = (pace.enter().await, pace.enter().await);
+        let third = tokio::time::timeout(Duration::from_secs(1), pace.enter()).await;
+        assert!(third.is_err(), "two at once");
+        drop(one);
+        let third = pace.enter().await;
+        drop(third);
+        let asked = Duration::from_secs(7);
+        assert_eq!(pace.refused(Some(asked), true), Some(asked));
+        // Another one of the same moment changes nothing.
+        assert_eq!(pace.refused(None, true), Some(asked));
+        drop(_two);
+        let begun = Instant::now();
+        drop(pace.enter().await);
+        assert_eq!(begun.elapsed(), asked);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_and_begins_anew() {
+        let pace = Pace::new(&OpensearchSettings::default());
+        let mut waited = Duration::ZERO;
+        while let Some(pause) = pace.refused(None, false) {
+            waited += pause;
+            tokio::time::advance(pause).await;
+        }
+        assert!((PATIENCE..PATIENCE * 2).contains(&waited), "{waited:?}");
+        assert_eq!(
+            pace.state().learnt.parallel,
+            2,
+            "who is not there is not busy"
+        );
+        assert!(pace.refused(None, false).is_some());
     }
 }

@@ -132,3 +132,108 @@ fn open(path: &Path) -> io::Result<(File, u64, HashSet<String>)> {
     file.seek(SeekFrom::Start(whole))?;
     Ok((file, whole, known))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use tempfile::TempDir;
+
+    fn refusal(id: &str, line: &[u8]) -> Refusal {
+        Refusal {
+            id: id.to_owned(),
+            offset: 7,
+            reason: "it is \u{1b}[31mred".to_owned(),
+            line: line.to_vec(),
+        }
+    }
+
+    fn lines(path: &Path) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn each_document_is_kept_once_however_often_it_is_told() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("rejected.jsonl");
+        Rejected::new(&path).keep("s", &[]).unwrap();
+        assert!(!path.exists(), "no file for nothing");
+        for _ in 0..2 {
+            let mut rejected = Rejected::new(&path);
+            rejected
+                .keep("s", &[refusal("1", b"x"), refusal("2", b"\xff\n\x07")])
+                .unwrap();
+            rejected
+                .keep("s", &[refusal("2", b"y"), refusal("3", b"z")])
+                .unwrap();
+        }
+        let kept = lines(&path);
+        let ids: Vec<&str> = kept
+            .iter()
+            .map(|line| line["id"].as_str().unwrap())
+            .collect();
+        assert_eq!(ids, ["1", "2", "3"]);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains(['\u{1b}', '\u{7}']), "{text}");
+        assert_eq!(kept[1]["document"], "\u{fffd}\\u{a}\\u{7}");
+        assert_eq!(
+            (&kept[0]["slice"], &kept[0]["offset"]),
+            (&"s".into(), &7.into())
+        );
+    }
+
+    #[test]
+    fn a_line_that_a_crash_cut_off_is_written_anew() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("rejected.jsonl");
+        Rejected::new(&path)
+            .keep("s", &[refusal("1", b"x"), refusal("2", b"y")])
+            .unwrap();
+        let text = fs::read(&path).unwrap();
+        for cut in 1..=text.len() {
+            durable_write(&path, &text[..cut]);
+            Rejected::new(&path)
+                .keep("s", &[refusal("1", b"x"), refusal("2", b"y")])
+                .unwrap();
+            assert_eq!(fs::read(&path).unwrap(), text, "cut at {cut}");
+        }
+    }
+
+    fn durable_write(path: &Path, bytes: &[u8]) {
+        crate::durable::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn no_link_is_followed() {
+        let folder = TempDir::new().unwrap();
+        let (path, target) = (
+            folder.path().join("rejected.jsonl"),
+            folder.path().join("target"),
+        );
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert!(
+            Rejected::new(&path)
+                .keep("s", &[refusal("1", b"x")])
+                .is_err()
+        );
+        assert!(!target.exists());
+    }
+
+    #[test]
+    fn a_document_is_cut_and_the_file_bounded() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("rejected.jsonl");
+        let mut rejected = Rejected::new(&path);
+        let long = vec![b'w'; 1024 * 1024];
+        for number in 0..300 {
+            rejected
+                .keep("s", &[refusal(&number.to_string(), &long)])
+                .unwrap();
+        }
+        let size = fs::metadata(&path).unwrap().len();
+        assert!((MOST - 1024 * 1024..=MOST).contains(&size), "{size}");
+    }
+}

@@ -4,7 +4,6 @@
 //! of its documents, and what it refused is on the disk. Everything may be sent again, because ids say what documents
 //! hold.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::pin::pin;
@@ -20,22 +19,16 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
 use super::answer::{self, Bulk, Outcome};
+use super::batch::{Additions, Batch};
 use super::client::Client;
-use super::documents::{Additions, Batch, Documents};
+use super::course::{Course, Settled};
+use super::documents::Documents;
 use super::error::ClientError;
-use super::mend;
 use super::pace::Pace;
-use super::rejected::{Refusal, Rejected};
+use super::rejected::Rejected;
 use crate::durable::{self, FileError};
 use crate::http::{Fault, Problem, WireError};
 use crate::printable;
-
-/// How often a document may be in trouble, or lose a race, before that counts as a refusal.
-const TROUBLES: u8 = 5;
-/// Bytes of one document that a server may close the connection for.
-const SUSPECT: usize = 1024 * 1024;
-/// Forms of a document that are tried.
-const FORMS: u8 = 5;
 
 /// What is shipped, and where to.
 #[derive(Clone, Debug)]
@@ -105,14 +98,6 @@ pub enum ShipError {
         /// Why not.
         source: io::Error,
     },
-}
-
-/// What became of a bulk.
-struct Settled {
-    end: u64,
-    documents: u64,
-    mended: u64,
-    refused: Vec<Refusal>,
 }
 
 /// What all bulks of a shipment share.
@@ -244,7 +229,7 @@ impl Ship<'_> {
     /// Sends a bulk, or parts of it, until each document is there or refused.
     async fn settle(&self, batch: Batch) -> Result<Settled, ShipError> {
         let mut course = Course::new(batch);
-        while !course.left().is_empty() {
+        while !course.left.is_empty() {
             let place = self.pace.enter().await;
             let (text, count) = course.next(self.pace.bytes());
             let bytes = text.len();
@@ -272,14 +257,11 @@ impl Ship<'_> {
             Bulk::Items(outcomes) => return self.note(course, outcomes),
             Bulk::Gone => return Err(ShipError::Gone(self.shipment.index.to_owned())),
             Bulk::Busy { after, message } => self.busy(message, after),
-            Bulk::TooLarge if count > 1 => {
-                self.pace.too_large(bytes);
-                return Ok(());
-            }
             Bulk::TooLarge => {
-                course.refuse_first(format!(
-                    "it has {bytes} bytes, which OpenSearch does not take"
-                ));
+                if count > 1 {
+                    self.pace.too_large(bytes);
+                }
+                course.too_large(count, bytes);
                 return Ok(());
             }
             Bulk::Unreadable(reason) => {
@@ -289,13 +271,18 @@ impl Ship<'_> {
             Bulk::Failed(error) => error,
         };
         match error.fault() {
-            Fault::TooLarge => self.follow(course, Bulk::TooLarge, (count, bytes)),
+            Fault::TooLarge => {
+                course.too_large(count, bytes);
+                Ok(())
+            }
             Fault::Passing { after } | Fault::Unsure { after } => {
                 // A server may close the connection on what is too large before it has all of it.
                 if is_broken(&error) {
                     course.broken(count, bytes);
                 }
-                self.wait(error, after)
+                // Who does not answer is not helped by less.
+                let busy = matches!(error, ClientError::Failed { .. });
+                self.wait(error, after, busy)
             }
             Fault::Credentials | Fault::NotFound | Fault::Refused => Err(error.into()),
         }
@@ -344,14 +331,19 @@ impl Ship<'_> {
             self.pace.taken();
         }
         match later {
-            Some(reason) => self.wait(self.busy(printable::line(&reason, 300), None), None),
+            Some(reason) => self.wait(self.busy(printable::line(&reason, 300), None), None, true),
             None => Ok(()),
         }
     }
 
-    /// Lets nothing be sent for a while, unless that has gone on for too long.
-    fn wait(&self, error: ClientError, after: Option<Duration>) -> Result<(), ShipError> {
-        let Some(pause) = self.pace.refused(after) else {
+    /// Lets nothing be sent for a while, and less then if the server is busy, unless that has gone on for too long.
+    fn wait(
+        &self,
+        error: ClientError,
+        after: Option<Duration>,
+        busy: bool,
+    ) -> Result<(), ShipError> {
+        let Some(pause) = self.pace.refused(after, busy) else {
             return Err(error.into());
         };
         let seconds = printable::time(pause.as_secs_f64());
@@ -376,126 +368,6 @@ impl Ship<'_> {
             action: self.action.clone(),
             status: 403,
             message: printable::line(reason, 300),
-        }
-    }
-}
-
-/// Where the documents of a bulk are.
-struct Course {
-    batch: Batch,
-    /// Those that are neither there nor refused.
-    left: Vec<usize>,
-    refused: Vec<Refusal>,
-    /// What was tried with a document that made trouble.
-    tried: HashMap<usize, Tried>,
-    /// Documents at once: fewer, to find the one that spoils all.
-    most: usize,
-}
-
-#[derive(Default)]
-struct Tried {
-    times: u8,
-    forms: u8,
-    refused: bool,
-}
-
-impl Course {
-    fn new(batch: Batch) -> Self {
-        Self {
-            left: (0..batch.documents.len()).collect(),
-            batch,
-            refused: Vec::new(),
-            tried: HashMap::new(),
-            most: usize::MAX,
-        }
-    }
-
-    fn left(&self) -> &[usize] {
-        &self.left
-    }
-
-    /// What is sent next, and how many documents that are.
-    fn next(&self, bytes: usize) -> (Vec<u8>, usize) {
-        let most = self.most.min(self.left.len());
-        self.batch
-            .bulk(self.left.get(..most).unwrap_or_default(), bytes)
-    }
-
-    fn went_well(&mut self) {
-        self.most = self.most.saturating_mul(2);
-    }
-
-    /// Whether a document may be sent once more as it is.
-    fn tries(&mut self, number: usize) -> bool {
-        let tried = self.tried.entry(number).or_default();
-        tried.times += 1;
-        tried.times < TROUBLES
-    }
-
-    /// Gives a document another form, or refuses it; true: it is to be sent again.
-    fn mend(&mut self, number: usize, reason: &str) -> bool {
-        let tried = self.tried.entry(number).or_default();
-        if tried.forms < FORMS
-            && let Some(body) = mend::after(self.batch.body(number), reason, tried.forms)
-        {
-            tried.forms += 1;
-            self.batch.mend(number, body);
-            return true;
-        }
-        self.refuse(number, reason.to_owned());
-        false
-    }
-
-    fn refuse(&mut self, number: usize, reason: String) {
-        self.tried.entry(number).or_default().refused = true;
-        self.refused.extend(self.batch.refusal(number, reason));
-    }
-
-    fn refuse_first(&mut self, reason: String) {
-        if !self.left.is_empty() {
-            let first = self.left.remove(0);
-            self.refuse(first, reason);
-        }
-    }
-
-    /// One of the first `count` spoils the bulk for all.
-    fn unreadable(&mut self, count: usize, reason: &str) {
-        if count > 1 {
-            self.most = count / 2;
-        } else if let Some(first) = self.left.first().copied()
-            && !self.mend(first, reason)
-        {
-            self.left.remove(0);
-        }
-    }
-
-    fn broken(&mut self, count: usize, bytes: usize) {
-        self.most = (count / 2).max(1);
-        let first = self.left.first().copied();
-        if let Some(first) = first.filter(|_| count == 1 && bytes > SUSPECT)
-            && !self.tries(first)
-        {
-            self.refuse_first(format!(
-                "OpenSearch closes the connection on its {bytes} bytes"
-            ));
-        }
-    }
-
-    fn settled(mut self) -> Settled {
-        let early = self.batch.documents.iter().map(|document| document.early);
-        let mended = early.enumerate().filter(|(number, early)| {
-            let tried = self.tried.get(number);
-            let refused = tried.is_some_and(|tried| tried.refused);
-            !refused && (*early || tried.is_some_and(|tried| tried.forms > 0))
-        });
-        let mended = mended.count() as u64;
-        self.refused.append(&mut self.batch.refused);
-        self.refused.sort_by_key(|refusal| refusal.offset);
-        Settled {
-            end: self.batch.end,
-            documents: self.batch.lines,
-            mended,
-            refused: self.refused,
         }
     }
 }

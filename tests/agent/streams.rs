@@ -59,8 +59,8 @@ fn receipt(delivery: &Delivery, id: &str, stage: Stage, refused: u64) -> Receipt
 fn streamed(disk: &Disk) -> Result<(), Failed> {
     let mut scene = Scene::replaying(disk, 1, 0.0);
     configure(&scene);
-    let delivery = Delivery::start(&scene);
     let agent = scene.start();
+    let delivery = Delivery::start(&scene);
     let id = agent.wait_job();
     agent.wait_for(&id, "delivering");
     let order = delivery.order(&id);
@@ -102,8 +102,8 @@ fn streamed(disk: &Disk) -> Result<(), Failed> {
 fn cancelled(disk: &Disk) -> Result<(), Failed> {
     let mut scene = Scene::replaying(disk, 1, 0.0);
     configure(&scene);
-    let delivery = Delivery::start(&scene);
     let agent = scene.start();
+    let delivery = Delivery::start(&scene);
     let id = agent.wait_job();
     agent.wait_for(&id, "delivering");
     agent.act(Action::Cancel, &id).unwrap();

@@ -122,7 +122,8 @@ impl Delivering<'_> {
             self.arrive_at(slice, position);
             let seconds = begun.elapsed().as_secs_f64();
             let sent = position.documents.saturating_sub(from);
-            self.state.slice(slice).pace = (seconds > 0.0).then(|| (sent as f64 / seconds).round());
+            let pace = (sent as f64 / seconds.max(0.001)).round();
+            self.state.slice(slice).pace = (sent > 0).then_some(pace);
             if let Some(sent) = ended {
                 return sent.map_err(StepError::Ship);
             }

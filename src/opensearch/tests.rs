@@ -1,1 +1,0 @@
-//! Claims about shipping, against a server that misbehaves on demand.
