@@ -379,8 +379,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_of_opensearch_is_refused_by_the_key() {
+        type Change<'a> = &'a dyn Fn(&mut OpensearchSettings);
         let node = || "https://o.example:9200".to_owned();
-        let with = |change: &dyn Fn(&mut OpensearchSettings)| {
+        let with = |change: Change| {
             let mut settings = OpensearchSettings::default();
             change(&mut settings);
             settings.check().err().map(|(key, _)| key)
@@ -388,8 +389,7 @@ mod tests {
         assert_eq!(with(&|_| ()), None);
         assert_eq!(with(&|set| set.urls = vec![node(), node()]), None);
         assert_eq!(with(&|set| set.index_prefix = "lab-7".into()), None);
-        type Change = dyn Fn(&mut OpensearchSettings);
-        let wrong: [(&Change, _); 7] = [
+        let wrong: [(Change, _); 7] = [
             (&|set| set.url = "http://o.example".into(), "opensearch.url"),
             (&|set| set.urls = vec![String::new()], "opensearch.url"),
             (

@@ -147,7 +147,7 @@ pub(in crate::status) fn delivering(id: &str) -> JobStatus {
 /// A job of which documents are sent.
 pub(in crate::status) fn streaming(id: &str) -> JobStatus {
     let mut status = delivering(id);
-    for delivery in &mut status.delivery {
+    if let Some(delivery) = &mut status.delivery {
         delivery.waits = Some("documents are being sent".to_owned());
         delivery.bytes_per_second = None;
         let error = "OpenSearch refused 3 events; kept with its reasons in /x";

@@ -21,7 +21,7 @@ create table event_source (_identifier integer primary key, path_spec text);
 create table event_data_stream (_identifier integer primary key, path_spec text);
 create table event_data (_identifier integer primary key, _data blob);
 create table event (_identifier integer primary key, _event_data_identifier text);
-insert into metadata values ('format_version', '20260516'), ('compression_format', 'none');
+insert into metadata values ('format_version', '20260516'), ('serialization_format', 'json'), ('compression_format', 'none');
 insert into session values (1, 1, 0);
 """
 
