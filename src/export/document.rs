@@ -40,13 +40,24 @@ pub(super) struct Prepared {
 #[derive(Debug, Default)]
 pub(super) struct Document {
     bytes: Vec<u8>,
-    gaps: Vec<(usize, Gap)>,
+    gaps: [(usize, Gap); 4],
     counts: Counts,
 }
 
+/// Memory that is used again.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    bytes: Vec<u8>,
+    message: Text,
+}
+
+/// What of it is used again.
+const MOST_SCRATCH: usize = 1024 * 1024;
+
 /// What belongs to the single event.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 enum Gap {
+    #[default]
     Datetime,
     Tag,
     Timestamp,
@@ -81,6 +92,7 @@ impl Prepared {
         data: &Value,
         stream: Option<&Stream>,
         formatters: &Formatters,
+        scratch: &mut Scratch,
     ) -> Option<Self> {
         let hash = match attribute(data, "_event_values_hash") {
             None => NO_HASH,
@@ -88,8 +100,23 @@ impl Prepared {
         };
         Some(Self {
             hash: hash.into(),
-            document: Maker::make(data, stream, formatters),
+            document: Maker::make(data, stream, formatters, scratch),
         })
+    }
+
+    /// Gives the memory that it does not need back.
+    pub(super) fn shrink(&mut self, scratch: &mut Scratch) {
+        if let Some(document) = &mut self.document {
+            let exact = document.bytes.as_slice().to_vec();
+            scratch.bytes = std::mem::replace(&mut document.bytes, exact);
+        }
+    }
+
+    /// Gives its memory back.
+    pub(super) fn dissolve(self, scratch: &mut Scratch) {
+        if let Some(document) = self.document {
+            scratch.bytes = document.bytes;
+        }
     }
 
     /// About how much memory it takes.
@@ -131,9 +158,11 @@ fn push_number(number: i64, out: &mut Vec<u8>) {
 struct Maker<'a> {
     data: &'a Value,
     stream: Option<&'a Stream>,
-    message: Text,
+    message: &'a Text,
     sources: [&'a str; 2],
     document: Document,
+    /// How many gaps there are.
+    gaps: usize,
     /// Which of psort's own and the stream's fields are there.
     there: u32,
 }
@@ -143,21 +172,29 @@ impl<'a> Maker<'a> {
         data: &'a Value,
         stream: Option<&'a Stream>,
         formatters: &'a Formatters,
+        scratch: &'a mut Scratch,
     ) -> Option<Document> {
         let Value::Map(entries) = data else {
             return None;
         };
         let formatter = formatters.of(attribute(data, "data_type")?.as_text()?.as_str()?);
-        let mut message = Text::default();
-        if formatter.message(entries, &mut message) != Known::Yes {
+        scratch.message.empty(MOST_SCRATCH);
+        if formatter.message(entries, &mut scratch.message) != Known::Yes {
             return None;
         }
+        let mut bytes = std::mem::take(&mut scratch.bytes);
+        bytes.clear();
+        bytes.shrink_to(MOST_SCRATCH);
         let mut maker = Self {
             data,
             stream,
-            message,
+            message: &scratch.message,
             sources: [formatter.source_long(), formatter.source_short()],
-            document: Document::default(),
+            document: Document {
+                bytes,
+                ..Document::default()
+            },
+            gaps: 0,
             there: 0,
         };
         maker.fields(entries)?;
@@ -265,8 +302,7 @@ impl<'a> Maker<'a> {
             0 => Gap::Datetime,
             1 => return self.display_name(),
             2 => {
-                let message = std::mem::take(&mut self.message);
-                self.text(&message);
+                self.text(self.message);
                 return Some(());
             }
             3 | 4 => {
@@ -278,7 +314,9 @@ impl<'a> Maker<'a> {
             6 => Gap::Timestamp,
             _ => Gap::Description,
         };
-        self.document.gaps.push((self.document.bytes.len(), gap));
+        let here = self.document.gaps.get_mut(self.gaps)?;
+        *here = (self.document.bytes.len(), gap);
+        self.gaps += 1;
         Some(())
     }
 

@@ -14,6 +14,9 @@ pub const DEEPEST: usize = 64;
 /// Python refuses to make an integer of more digits (`sys.int_info.default_max_str_digits`).
 const MOST_DIGITS: usize = 4300;
 
+/// As many names as the outermost map mostly has.
+const FEW_NAMES: usize = 16;
+
 /// From how many names on a map is searched by hash, so that a hostile one takes no square of time.
 const MANY_NAMES: usize = 32;
 
@@ -117,6 +120,9 @@ impl<'a> Reader<'a> {
     fn map(&mut self, depth: usize) -> Result<Value, ReadError> {
         self.deepen(depth)?;
         let mut entries = Entries::default();
+        if depth == 1 {
+            entries.list.reserve(FEW_NAMES);
+        }
         if self.take(b'}') {
             return Ok(Value::Map(entries.list));
         }

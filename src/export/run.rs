@@ -209,6 +209,7 @@ impl<W: Write> Export<'_, W> {
                     .map_err(|source| ExportError::Plaso { row, source })?
             }
         };
+        self.source.done(data);
         self.buffer.push(b'\n');
         self.receipt.documents += 1;
         self.receipt.escaped_surrogates += u64::from(counts.surrogates);

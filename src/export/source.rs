@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::document::{Prepared, attribute};
+use super::document::{Prepared, Scratch, attribute};
 use super::formatter::Formatters;
 use super::kept::Kept;
 use super::order::Key;
@@ -29,6 +29,7 @@ pub(super) struct Source<'a> {
     tags: Option<Finder<'a>>,
     /// Rows of events and of their tags, in order.
     tagged: Vec<(i64, i64)>,
+    scratch: Scratch,
     kept: Kept<Prepared>,
     kept_streams: Kept<Stream>,
 }
@@ -49,6 +50,7 @@ impl<'a> Source<'a> {
             streams: store.finder(stream::TABLE, stream::COLUMNS)?,
             tags: store.finder(TAG, "labels")?,
             tagged: tagged(store)?,
+            scratch: Scratch::default(),
             kept: Kept::new(KEPT_DATA),
             kept_streams: Kept::new(KEPT_STREAMS),
         })
@@ -65,14 +67,25 @@ impl<'a> Source<'a> {
         if let Some(prepared) = kept {
             return Ok(prepared);
         }
-        let prepared = self.prepare(key)?;
+        let mut prepared = self.prepare(key)?;
         if keep {
-            self.kept.put(key.data, &prepared, prepared.size());
+            prepared.shrink(&mut self.scratch);
+        }
+        let (size, prepared) = (prepared.size(), Rc::new(prepared));
+        if keep {
+            self.kept.put(key.data, &prepared, size);
         }
         Ok(prepared)
     }
 
-    fn prepare(&mut self, key: Key) -> Result<Rc<Prepared>, StoreError> {
+    /// Takes back what was asked for, to use its memory again if nobody else has it.
+    pub(super) fn done(&mut self, prepared: Rc<Prepared>) {
+        if let Ok(prepared) = Rc::try_unwrap(prepared) {
+            prepared.dissolve(&mut self.scratch);
+        }
+    }
+
+    fn prepare(&mut self, key: Key) -> Result<Prepared, StoreError> {
         let missing = || odd("event", key.row, "names data that is not there");
         let finder = self.data.as_mut().ok_or_else(missing)?;
         let unpacker = &mut self.unpacker;
@@ -85,9 +98,9 @@ impl<'a> Source<'a> {
             Some(row) => self.stream(row)?,
             None => None,
         };
-        let prepared = Prepared::new(&value, stream.as_deref(), self.formatters)
-            .ok_or_else(|| odd(DATA, key.data, "has a hash that is not text"))?;
-        Ok(Rc::new(prepared))
+        let scratch = &mut self.scratch;
+        let prepared = Prepared::new(&value, stream.as_deref(), self.formatters, scratch);
+        prepared.ok_or_else(|| odd(DATA, key.data, "has a hash that is not text"))
     }
 
     fn stream(&mut self, row: i64) -> Result<Option<Rc<Stream>>, StoreError> {

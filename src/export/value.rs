@@ -69,6 +69,12 @@ impl Text {
         self.0.extend_from_slice(bytes);
     }
 
+    /// Drops all of it, and what memory it has beyond `most` bytes.
+    pub(super) fn empty(&mut self, most: usize) {
+        self.0.clear();
+        self.0.shrink_to(most);
+    }
+
     /// Drops what stands behind the first `length` bytes, which end a character.
     pub(super) fn truncate(&mut self, length: usize) {
         self.0.truncate(length);
