@@ -65,6 +65,7 @@ bench: setup setup-timesketch build ## Measure today's flow against dfagent, as 
 	@$(if $(filter 0,$(shell id -u)),,sudo )tests/lab/udev.sh /usr/bin/python3 -B tests/bench_agent.py out/bench-agent
 	@/usr/bin/python3 -B tests/bench_export.py out/bench-export --rounds $(or $(ROUNDS),3)
 	@/usr/bin/python3 -B tests/bench_delivery.py out/bench-delivery --rounds $(or $(ROUNDS),3)
+	@/usr/bin/python3 -B tests/bench_stream.py out/bench-stream --way $(or $(EVENTS),230000) --rounds $(or $(ROUNDS),3)
 
 check: ## Formatting, lints, licences of dependencies, scripts
 	@cargo fmt --check

@@ -68,7 +68,8 @@ fn main() {
         whole::mapping,
     ));
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(1);
+    // Much of a trial is waiting for a node that starts.
+    arguments.test_threads.get_or_insert(2);
     let conclusion = libtest_mimic::run(&arguments, trials);
     node::end();
     conclusion.exit()

@@ -83,6 +83,8 @@ impl Stream {
 
     /// Every event of the job is found once, in one timeline that says where it is from.
     pub fn is_whole(&self) {
+        let timelines = self.servers.timelines(self.sketch);
+        assert_eq!(timelines.len(), 1, "{timelines:?}\n{}", self.said());
         let timeline = assert_whole(self.servers, self.sketch, &self.slices);
         let record = self.record().expect("there is a record of the delivery");
         assert_eq!(record["level"], "complete", "{record}");
@@ -124,6 +126,7 @@ fn one_timeline(servers: &Servers, sketch: u64) -> (u64, String) {
 /// A sketch holds the events of these slices, each once, in one timeline; its number.
 pub fn assert_whole(servers: &Servers, sketch: u64, slices: &[&str]) -> u64 {
     let expected = material::events(slices);
+    let (timeline, index) = one_timeline(servers, sketch);
     let found = servers.documents(sketch);
     assert!(
         found == expected,
@@ -136,7 +139,6 @@ pub fn assert_whole(servers: &Servers, sketch: u64, slices: &[&str]) -> u64 {
         expected.len() as u64,
         "the search's count"
     );
-    let (timeline, index) = one_timeline(servers, sketch);
     // No document is there twice that a search would not show.
     let path = format!("{index}/_count");
     let (_, counted) = servers.of_opensearch("GET", &path, &json!(null));

@@ -172,10 +172,14 @@ impl<'a> Delivering<'a> {
                     Err(error) if error.fault() == Fault::NotFound => return self.begin_anew(),
                     shown => {
                         let shown = shown?;
-                        if shown.status == TimelineStatus::Archived {
-                            return Err(StepError::Archived(shown.name));
+                        match shown.status {
+                            TimelineStatus::Archived => {
+                                return Err(StepError::Archived(shown.name));
+                            }
+                            TimelineStatus::Ready => Some(shown.found.unwrap_or_default()),
+                            // The count is told of these, too, but no search shows them.
+                            _ => Some(0),
                         }
-                        Some(shown.found.unwrap_or_default())
                     }
                 }
             }
