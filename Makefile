@@ -1,7 +1,7 @@
 # One way to build, one command for the demonstration, one for all tests. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: deb image reproducible test-vm bench-vm help setup setup-timesketch setup-test build demo timesketch test bench check clean
+.PHONY: deb image reproducible test-vm bench-vm help setup setup-timesketch setup-test build demo timesketch test fuzz bench check clean
 
 PLASO := target/plaso
 TIMESKETCH := target/timesketch
@@ -60,6 +60,10 @@ test: setup-test ## Run every tier of tests that can run here
 	@packaging/deb out/deb
 	@tests/run
 
+fuzz: setup ## Fuzz the readers of storage files and formatters, each for a minute (SECONDS=60)
+	@packaging/setup --fuzz
+	@fuzz/run out/fuzz $(or $(SECONDS),60) $(PLASO)/bin/python
+
 bench: setup setup-timesketch build ## Measure today's flow against dfagent, as ratios (EVENTS=230000 ROUNDS=3)
 	@/usr/bin/python3 -B tests/bench.py out/bench --events $(or $(EVENTS),230000) --rounds $(or $(ROUNDS),3)
 	@$(if $(filter 0,$(shell id -u)),,sudo )tests/lab/udev.sh /usr/bin/python3 -B tests/bench_agent.py out/bench-agent
@@ -69,13 +73,14 @@ bench: setup setup-timesketch build ## Measure today's flow against dfagent, as 
 
 check: ## Formatting, lints, licences of dependencies, scripts
 	@cargo fmt --check
+	@cargo fmt --check --manifest-path fuzz/Cargo.toml
 	@cargo clippy --locked --all-targets --quiet -- --deny warnings
 	@cargo deny --log-level error check bans licenses sources
 	@shellcheck packaging/setup packaging/deb packaging/plaso/install packaging/plaso/copy debian/dfagent.p*inst debian/dfagent.postrm \
 	    packaging/etc/update-motd.d/60-dfagent packaging/usr/share/initramfs-tools/hooks/dfagent tests/timesketch/install tests/ec2/install tests/run tests/lab/udev.sh tests/vm/build tests/packages/life packaging/reproducible \
-	    packaging/image/bake packaging/image/provision .ci/run
+	    packaging/image/bake packaging/image/provision .ci/run fuzz/run
 
 clean: ## Remove what was built and made, but not what was installed
 	@cargo clean --quiet --profile dev
 	@cargo clean --quiet --release
-	@rm -rf out
+	@rm -rf out target/fuzz
