@@ -46,7 +46,7 @@ image: deb ## Bake the image of the forensic worker into out/image (as root)
 	@packaging/image/bake out/image out/deb
 
 test-vm: setup-test ## Boot the baked image in QEMU, and run all claims about it
-	@cargo test --locked --quiet --test vm
+	@DFAGENT_TEST_VM=all cargo test --locked --quiet --test vm
 
 bench-vm: setup-test ## Measure the image in QEMU: attach to mounted, memory, start
 	@/usr/bin/python3 -B tests/vm/claims.py prepare

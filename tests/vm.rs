@@ -1,7 +1,8 @@
 //! The agent on a real machine, in QEMU: volumes of EBS that are plugged in and pulled, a real udevd, a real
 //! systemd. tests/vm/claims/ has the claims; the machine is built once, into target/vm.
 //!
-//! Not here: Plaso, for which the emulated machine is too slow; a stand-in reads in its place.
+//! The machine is emulated and slow: all claims take half an hour. The usual run has those that nothing but a guest
+//! can show, [`USUAL`]; `DFAGENT_TEST_VM=all`, which is `make test-vm`, has all.
 #![allow(
     clippy::allow_attributes,
     clippy::unwrap_used,
@@ -30,7 +31,16 @@ const NEEDS: [Need; 6] = [
     Need::Plaso,
 ];
 
+/// Claims of the usual run.
+const USUAL: [&str; 4] = [
+    "the_installed_plaso_makes_a_timeline_of_a_volume_that_is_plugged_in",
+    "removed_and_purged_packages_leave_the_work_and_the_same_packages_go_on_with_it",
+    "killed_or_frozen_services_are_started_again_and_the_timeline_is_the_same",
+    "nothing_gets_out_of_a_cage_under_the_unit_and_its_limits_hold",
+];
+
 fn main() {
+    let has_all = std::env::var("DFAGENT_TEST_VM").is_ok_and(|claims| claims == "all");
     let listing = std::env::args().any(|word| word == "--list");
     let mut needs = NEEDS.to_vec();
     let can_build = !NEEDS.iter().any(Need::is_missing);
@@ -43,8 +53,15 @@ fn main() {
         needs.push(Need::Other(false, what));
     }
     let list = lab::finish(&mut claims(&["list"])).out;
-    let trials = list.lines().map(str::to_owned);
-    let trials = trials.map(|claim| trial(claim.clone(), &needs, move || test(&claim)));
+    let trials = list.lines().map(|claim| {
+        let mut needs = needs.clone();
+        needs.push(Need::Other(
+            has_all || USUAL.contains(&claim),
+            "half an hour for all claims of the guest (run `make test-vm`)",
+        ));
+        let claim = claim.to_owned();
+        trial(claim.clone(), &needs, move || test(&claim))
+    });
     lab::run(trials.collect());
 }
 

@@ -269,6 +269,7 @@ fn nobody() -> Result<(), Failed> {
     // The same command goes on when the server is there; what the folder was for another address does not matter.
     let url = case.servers.url().to_owned();
     case.to(&url);
+    case.set("delivery", "patience_seconds", "60");
     case.delivers();
     assert_whole(case.servers, case.sketch, &[AUTH]);
     Ok(())
