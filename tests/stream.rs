@@ -1,7 +1,8 @@
 //! Documents into real OpenSearch, of the version that Timesketch ships with and of the newest: whatever documents
 //! hold and whatever happens meanwhile, each is found there or named as refused.
 //!
-//! A node of each version is started once, on loopback, and each trial has an index of its own; a trial that breaks a
+//! What a server does under load and in trouble is tried on the first version; `DFAGENT_TEST_STREAM=all` tries it on
+//! both. A node of each version is started once, on loopback, and each trial has an index of its own; a trial that breaks a
 //! node has one to itself.
 #![allow(
     clippy::allow_attributes,
@@ -46,22 +47,32 @@ use lab::Need;
 type Test = fn(&'static str) -> Result<(), Failed>;
 
 fn main() {
+    let has_all = std::env::var("DFAGENT_TEST_STREAM").is_ok_and(|trials| trials == "all");
     let mut trials = Vec::new();
     for version in node::VERSIONS {
         let needs = [Need::Other(
             node::is_installed(version),
             "OpenSearch (run `make setup-test`; 3.8.0: see CONTRIBUTING.md)",
         )];
-        let tests: [&[(&str, Test)]; 5] = [
-            &whole::TESTS,
-            &odd::TESTS,
-            &types::TESTS,
-            &busy::TESTS,
-            &outages::TESTS,
+        let mut add = |tests: &[(&str, Test)], needs: &[Need]| {
+            trials.extend(tests.iter().map(|&(name, test)| {
+                lab::trial(format!("{name}::{version}"), needs, move || test(version))
+            }));
+        };
+        for tests in [whole::TESTS.as_slice(), &odd::TESTS, &types::TESTS] {
+            add(tests, &needs);
+        }
+        let [installed] = needs;
+        let needs = [
+            installed,
+            Need::Other(
+                has_all || version == node::VERSIONS[0],
+                "minutes more (DFAGENT_TEST_STREAM=all)",
+            ),
         ];
-        trials.extend(tests.concat().into_iter().map(|(name, test)| {
-            lab::trial(format!("{name}::{version}"), &needs, move || test(version))
-        }));
+        for tests in [busy::TESTS.as_slice(), &outages::TESTS] {
+            add(tests, &needs);
+        }
     }
     trials.push(Trial::test(
         "an_index_is_mapped_as_timesketch_maps_it",
