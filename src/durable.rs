@@ -202,14 +202,15 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
 }
 
 /// Opens a file for reading that a hostile process may have put there: no link is followed, no
-/// pipe or device is waited for, and a second name of the same file is refused.
+/// pipe or device is waited for, and a second name of the same file is refused. One that lost its name since it was
+/// opened was replaced or removed meanwhile, and is whole.
 ///
 /// # Errors
 /// The open, or anything but a plain file with one name.
 pub fn open_plain(path: &Path) -> Result<File, FileError> {
     let file = open_own(path)?;
     let about = file.metadata().map_err(system("look at", path))?;
-    if about.nlink() == 1 {
+    if about.nlink() <= 1 {
         return Ok(file);
     }
     Err(FileError::Refused {
@@ -289,6 +290,23 @@ mod tests {
         assert!(matches!(read(&pipe, 10), Err(FileError::Refused { .. })));
         fs::hard_link(&plain, folder.path().join("second")).unwrap();
         assert!(matches!(read(&plain, 10), Err(FileError::Refused { .. })));
+    }
+
+    #[test]
+    fn a_file_is_read_while_it_is_replaced() {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let path = folder.path().join("file");
+        write(&path, b"{}").unwrap();
+        let writer = std::thread::spawn({
+            let path = path.clone();
+            move || (0..3000).for_each(|_| write(&path, b"{}").unwrap())
+        });
+        let mut reads = 0;
+        while !writer.is_finished() || reads == 0 {
+            assert_eq!(read(&path, 10).unwrap().unwrap(), b"{}");
+            reads += 1;
+        }
+        writer.join().unwrap();
     }
 
     #[test]
