@@ -32,9 +32,8 @@ const NEEDS: [Need; 6] = [
 ];
 
 /// Claims of the usual run.
-const USUAL: [&str; 3] = [
+const USUAL: [&str; 2] = [
     "the_installed_plaso_makes_a_timeline_of_a_volume_that_is_plugged_in",
-    "removed_and_purged_packages_leave_the_work_and_the_same_packages_go_on_with_it",
     "nothing_gets_out_of_a_cage_under_the_unit_and_its_limits_hold",
 ];
 
