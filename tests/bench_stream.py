@@ -209,7 +209,11 @@ class Watch:
     def once(self):
         """Asks."""
         sketch = self.sketch()
-        found = self.client.count(sketch) if sketch else 0
+        try:
+            found = self.client.count(sketch) if sketch else 0
+        except api.Refused:
+            # It has no timeline yet that can be searched.
+            found = 0
         now = time.monotonic() - self.started
         if found and self.first is None:
             self.first = now
