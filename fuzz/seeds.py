@@ -23,9 +23,19 @@ TABLES = {"metadata", "event", "event_data", "event_data_stream", "event_tag"}
 
 
 def generated(kind, path):
-    """A storage file of one kind, not compressed."""
-    command = [sys.executable, "-B", EXPORT / "generate.py", kind, path, "--events", "1", "--compression", "none"]
+    """A storage file of one kind, unpacked."""
+    command = [sys.executable, "-B", EXPORT / "generate.py", kind, path, "--events", "1"]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONHASHSEED": "0"})
+    connection = sqlite3.connect(path, isolation_level=None)
+    compress(connection, zlib.decompress, "none")
+    connection.close()
+
+
+def compress(connection, function, name):
+    """Changes how event data are compressed."""
+    connection.create_function("changed", 1, function)
+    connection.execute("UPDATE event_data SET _data = changed(_data)")
+    connection.execute("UPDATE metadata SET value = ? WHERE key = 'compression_format'", (name,))
 
 
 def parts(whole, size):
@@ -39,9 +49,7 @@ def parts(whole, size):
         connection = sqlite3.connect(path, isolation_level=None)
         cut(connection, first, first + size - 1)
         yield path.read_bytes()
-        connection.create_function("pack", 1, zlib.compress)
-        connection.execute("UPDATE event_data SET _data = pack(_data)")
-        connection.execute("UPDATE metadata SET value = 'zlib' WHERE key = 'compression_format'")
+        compress(connection, zlib.compress, "zlib")
         connection.execute("VACUUM")
         connection.close()
         yield path.read_bytes()
