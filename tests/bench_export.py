@@ -9,7 +9,6 @@ process. Figures are ratios within one run. Prints, and asserts nothing but that
 """
 
 import argparse
-import concurrent.futures
 import contextlib
 import glob
 import json
@@ -18,8 +17,8 @@ import shutil
 import statistics
 import subprocess
 import sys
-import threading
-import time
+
+from bench_delivery import MIB, measured
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -27,33 +26,6 @@ PROGRAM = os.path.join(ROOT, "target", "release", "dfagent")
 PYTHON = os.path.join(ROOT, "target", "plaso", "bin", "python")
 SCRIPT = os.path.join(ROOT, "packaging", "usr", "lib", "dfagent", "export_documents.py")
 FORMATTERS = os.path.join(ROOT, "target", "plaso", "lib", "python3*", "site-packages", "plaso", "data", "formatters")
-MIB = 1 << 20
-
-
-def peak_of(pid, ended):
-    """Reads, until the process ends, what memory it had at the most: what `wait4` says counts its parent in."""
-    peak = 0
-    while not ended.is_set():
-        with contextlib.suppress(OSError, IndexError), open(f"/proc/{pid}/status", encoding="ascii") as file:
-            peak = int([line.split()[1] for line in file if line.startswith("VmHWM:")][0])
-        ended.wait(0.02)
-    return peak / 1024
-
-
-def measured(command):
-    """Runs a command; returns seconds, CPU seconds and peak memory in MiB."""
-    started, ended = time.monotonic(), threading.Event()
-    with concurrent.futures.ThreadPoolExecutor() as pool, \
-            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                             env={**os.environ, "PYTHONHASHSEED": "0"}) as process:
-        peak = pool.submit(peak_of, process.pid, ended)
-        told = process.stderr.read().decode(errors="replace")
-        ended.set()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"bench: {command[0]} ended with {process.returncode}: {told[-2000:]}")
-    return {"all": time.monotonic() - started, "cpu": used.ru_utime + used.ru_stime, "peak": peak.result()}
 
 
 def export(name, store, output):
@@ -67,7 +39,7 @@ def export(name, store, output):
     else:
         (formatters,) = glob.glob(FORMATTERS)
         command = [PROGRAM, "inside", "export", store, formatters, documents, receipt, PYTHON, SCRIPT]
-    figures = measured(command)
+    figures = measured(command, env={**os.environ, "PYTHONHASHSEED": "0"})
     with open(receipt, encoding="utf-8") as file:
         figures["receipt"] = json.load(file)
     return figures

@@ -73,19 +73,6 @@ pub(super) struct Moment<'a> {
     pub(super) tag: &'a [u8],
 }
 
-/// An attribute of event data by its name.
-pub(super) fn attribute<'a>(data: &'a Value, name: &str) -> Option<&'a Value> {
-    let Value::Map(entries) = data else {
-        return None;
-    };
-    let found = entries
-        .iter()
-        .find(|(key, _)| key.as_bytes() == name.as_bytes());
-    found
-        .map(|(_, value)| value)
-        .filter(|value| !value.is_null())
-}
-
 impl Prepared {
     /// Of event data and its stream; none, if its hash is not text.
     pub(super) fn new(
@@ -94,7 +81,7 @@ impl Prepared {
         formatters: &Formatters,
         scratch: &mut Scratch,
     ) -> Option<Self> {
-        let hash = match attribute(data, "_event_values_hash") {
+        let hash = match data.attribute("_event_values_hash") {
             None => NO_HASH,
             Some(hash) => hash.as_text()?.as_bytes(),
         };
@@ -177,7 +164,7 @@ impl<'a> Maker<'a> {
         let Value::Map(entries) = data else {
             return None;
         };
-        let formatter = formatters.of(attribute(data, "data_type")?.as_text()?.as_str()?);
+        let formatter = formatters.of(data.attribute("data_type")?.as_text()?.as_str()?);
         scratch.message.empty(MOST_SCRATCH);
         if formatter.message(entries, &mut scratch.message) != Known::Yes {
             return None;
@@ -206,14 +193,14 @@ impl<'a> Maker<'a> {
     }
 
     fn fields(&mut self, entries: &'a [(Text, Value)]) -> Option<()> {
-        let has_chain = attribute(self.data, "_parser_chain").is_some();
+        let has_chain = self.data.attribute("_parser_chain").is_some();
         if has_chain {
             // psort looks for an attribute of the name that it writes, not of the one that it read.
             let dash = Value::Text(Text::from("-"));
-            let parser = attribute(self.data, "parser").unwrap_or(&dash);
+            let parser = self.data.attribute("parser").unwrap_or(&dash);
             self.field(&Text::from("parser"), parser)?;
         }
-        let data_type = attribute(self.data, "data_type")?;
+        let data_type = self.data.attribute("data_type")?;
         self.field(&Text::from("data_type"), data_type)?;
         for (name, value) in entries {
             let bytes = name.as_bytes();
@@ -321,7 +308,7 @@ impl<'a> Maker<'a> {
     }
 
     fn display_name(&mut self) -> Option<()> {
-        match attribute(self.data, "display_name") {
+        match self.data.attribute("display_name") {
             Some(Value::Text(name)) if !name.as_bytes().is_empty() => {
                 self.text(name);
             }

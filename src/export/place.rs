@@ -6,7 +6,7 @@ use super::value::{Text, Value};
 /// `engine/path_helper.py` makes it; none if it is not built as dfVFS 20260924 builds them.
 pub(super) fn display_name(spec: &Value) -> Option<Text> {
     let kind = text(spec, "type_indicator")?;
-    let parent = of(spec, "parent");
+    let parent = spec.attribute("parent");
     let Some(mut location) = location(spec)? else {
         return Some(kind.clone());
     };
@@ -16,20 +16,23 @@ pub(super) fn display_name(spec: &Value) -> Option<Text> {
             Some("COMPRESSED_STREAM") => {
                 let method = text(spec, "compression_method")?.as_str()?;
                 label = Text::from(method.to_uppercase());
-                above = of(parent, "parent");
+                above = parent.attribute("parent");
             }
-            Some("GZIP") => above = of(parent, "parent"),
+            Some("GZIP") => above = parent.attribute("parent"),
             _ => {}
         }
     }
-    if let Some(stream) = of(spec, "data_stream").filter(|stream| is_set(stream)) {
+    if let Some(stream) = spec
+        .attribute("data_stream")
+        .filter(|stream| is_set(stream))
+    {
         location.push_str(":");
         location.push_text(stream.as_text()?);
     }
     let mut name = Text::default();
     let store = above
         .filter(|above| text(above, "type_indicator").and_then(Text::as_str) == Some("VSHADOW"))
-        .and_then(|_| of(parent?, "store_index"));
+        .and_then(|_| parent?.attribute("store_index"));
     if let Some(index) = store {
         let Value::Number(index) = index else {
             return None;
@@ -45,28 +48,22 @@ pub(super) fn display_name(spec: &Value) -> Option<Text> {
 
 /// Its own location or else its parent's; the outer none is for one that is no text.
 fn location(spec: &Value) -> Option<Option<Text>> {
-    let own = of(spec, "location").filter(|location| is_set(location));
-    let above = || of(of(spec, "parent")?, "location").filter(|location| is_set(location));
+    let own = spec
+        .attribute("location")
+        .filter(|location| is_set(location));
+    let above = || {
+        spec.attribute("parent")?
+            .attribute("location")
+            .filter(|location| is_set(location))
+    };
     match own.or_else(above) {
         Some(location) => Some(Some(location.as_text()?.clone())),
         None => Some(None),
     }
 }
 
-fn of<'a>(spec: &'a Value, name: &str) -> Option<&'a Value> {
-    let Value::Map(entries) = spec else {
-        return None;
-    };
-    let found = entries
-        .iter()
-        .find(|(key, _)| key.as_bytes() == name.as_bytes());
-    found
-        .map(|(_, value)| value)
-        .filter(|value| !value.is_null())
-}
-
 fn text<'a>(spec: &'a Value, name: &str) -> Option<&'a Text> {
-    of(spec, name)?.as_text()
+    spec.attribute(name)?.as_text()
 }
 
 /// Whether Python takes it for true, of the kinds that may stand here.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::document::{Prepared, Scratch, attribute};
+use super::document::{Prepared, Scratch};
 use super::formatter::Formatters;
 use super::kept::Kept;
 use super::order::Key;
@@ -147,7 +147,7 @@ impl<'a> Source<'a> {
 
 /// The row of the stream that event data names.
 fn stream_row(data: &Value) -> Result<Option<i64>, &'static str> {
-    let Some(identifier) = attribute(data, "_event_data_stream_identifier") else {
+    let Some(identifier) = data.attribute("_event_data_stream_identifier") else {
         return Ok(None);
     };
     match identifier.as_text().and_then(|text| text.as_str()) {

@@ -143,6 +143,17 @@ impl Value {
         }
     }
 
+    /// What a map has under a name, unless that is Python's `None`.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<&Self> {
+        let Self::Map(entries) = self else {
+            return None;
+        };
+        let mut entries = entries.iter();
+        let (_, value) = entries.find(|(key, _)| key.as_bytes() == name.as_bytes())?;
+        (!value.is_null()).then_some(value)
+    }
+
     /// Whether it is Python's `None`.
     #[must_use]
     pub const fn is_null(&self) -> bool {
