@@ -1,7 +1,7 @@
 //! All documents arrive once, wherever a shipment begins.
 
 use std::fs;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use dfagent::opensearch::{Position, mapping};
 use libtest_mimic::Failed;
@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::Test;
 use crate::case::{Case, document, plain};
-use crate::{lab, node};
+use crate::lab;
+use crate::node::Node;
 
 pub const TESTS: [(&str, Test); 5] = [
     ("all_documents_arrive_with_labels_and_timeline", all),
@@ -160,7 +161,8 @@ fn no_documents(version: &'static str) -> Result<(), Failed> {
 }
 
 fn questions(version: &'static str) -> Result<(), Failed> {
-    let case = Case::shared(version);
+    // Of its own: on a shared one, other trials make indices, too, and shards are of them all.
+    let case = Case::on(Arc::new(Node::start(version, &[])));
     let client = case.client();
     case.run(async {
         let about = client.about().await.unwrap();
@@ -184,7 +186,5 @@ fn questions(version: &'static str) -> Result<(), Failed> {
         let gone = client.count("dfquestions", None, None).await.unwrap_err();
         assert_eq!(gone.fault(), dfagent::timesketch::Fault::NotFound, "{gone}");
     });
-    drop(node::shared(version));
-    case.end();
     Ok(())
 }
