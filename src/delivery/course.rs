@@ -239,6 +239,7 @@ mod tests {
             id: 7,
             name: "t".into(),
             status,
+            index: None,
             datasources: datasources.collect(),
             found,
         }

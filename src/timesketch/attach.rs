@@ -1,14 +1,13 @@
 //! Showing an index of OpenSearch as a timeline of a sketch, without Timesketch putting a document into it. Everything
 //! here may be asked once more: what is there already is answered as it is.
 
-use serde::Deserialize;
 use serde_json::json;
 
 use super::ask;
 use super::client::Client;
 use super::error::ClientError;
 use super::judge;
-use super::model::{Objects, RawDatasource, RawTimeline, Timeline};
+use super::model::{Objects, RawDatasource, RawIndex, RawTimeline, Timeline};
 use crate::printable;
 
 /// An index as Timesketch knows it.
@@ -31,11 +30,6 @@ pub struct Description<'a> {
     pub file_name: &'a str,
     /// What kind of data it is.
     pub data_label: &'a str,
-}
-
-#[derive(Deserialize)]
-struct RawIndex {
-    id: u64,
 }
 
 impl Client {
@@ -84,6 +78,9 @@ impl Client {
 
     /// Makes a timeline of an index, or finds the one that the sketch has of it; it can be searched at once.
     ///
+    /// The answer to a second request is not believed: Timesketch takes the number of the index for that of a timeline
+    /// (`TimelineListResource.post` in `api/v1/resources/timeline.py`) and names some other one.
+    ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn attach(
@@ -92,6 +89,9 @@ impl Client {
         index: u64,
         name: &str,
     ) -> Result<Timeline, ClientError> {
+        if let Some(there) = self.timeline_of(sketch, index).await? {
+            return Ok(there);
+        }
         let shown = printable::line(name, 80);
         let action = format!(
             "make the timeline {shown:?} in sketch {sketch} of {}",
@@ -101,11 +101,18 @@ impl Client {
         let path = format!("/sketches/{sketch}/timelines/");
         let answer = self.post(&action, &path, &body).await?;
         let objects: Objects<RawTimeline> = judge::json(&action, &answer, true)?;
-        let mut timelines = objects.objects.into_iter();
-        let timeline = timelines
-            .next()
-            .ok_or_else(|| judge::odd(&action, "no timeline", true))?;
-        Ok(timeline.with(None))
+        let timeline = match objects.meta.created {
+            Some(false) => self.timeline_of(sketch, index).await?,
+            _ => objects.objects.into_iter().next().map(|raw| raw.with(None)),
+        };
+        timeline.ok_or_else(|| judge::odd(&action, "no timeline", true))
+    }
+
+    /// The timeline that a sketch has of an index.
+    async fn timeline_of(&self, sketch: u64, index: u64) -> Result<Option<Timeline>, ClientError> {
+        let timelines = self.timelines(sketch).await?.into_iter();
+        let of_index = timelines.filter(|timeline| timeline.index == Some(index));
+        Ok(of_index.min_by_key(|timeline| timeline.id))
     }
 
     /// Writes beside a timeline where it is from. Unlike all else here a second time makes a second one: whoever asks
@@ -157,6 +164,8 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::super::Fault;
     use super::super::tests::Fake;
     use super::*;
@@ -164,8 +173,12 @@ mod tests {
 
     const INDEX: &str = r#"{"meta":{"created":false,"deleted":true},"objects":[{"id":4}]}"#;
     const FIELDS: &str = r#"{"meta":{"fields":["message","datetime"]},"objects":[{"id":4}]}"#;
-    const TIMELINE: &str = r#"{"meta":{"created":false},"objects":[{"id":9,"name":"web-1",
+    const TIMELINE: &str = r#"{"meta":{"created":true},"objects":[{"id":9,"name":"web-1",
         "status":[{"id":1,"status":"ready"}],"datasources":[]}]}"#;
+    const NONE: &str = r#"{"meta":{},"objects":[[]]}"#;
+    const SOME: &str = r#"{"meta":{},"objects":[[{"id":2,"searchindex":{"id":3}},{"id":9,"searchindex":{"id":4}},
+        {"id":11,"searchindex":{"id":4}},{"id":4,"searchindex":{"id":6}},{"id":5,"searchindex":null}]]}"#;
+    const ANOTHER: &str = r#"{"meta":{"created":false},"objects":[{"id":4,"name":"another"}]}"#;
     const SOURCE: &str = r#"{"meta":{},"objects":[{"id":2,"status":[]}]}"#;
 
     #[tokio::test]
@@ -175,7 +188,8 @@ mod tests {
             "POST /api/v1/searchindices/4/" | "GET /api/v1/searchindices/4/" => {
                 json("200 OK", FIELDS)
             }
-            "POST /api/v1/sketches/7/timelines/" => json("200 OK", TIMELINE),
+            "GET /api/v1/sketches/7/timelines/" => json("200 OK", NONE),
+            "POST /api/v1/sketches/7/timelines/" => json("201 Created", TIMELINE),
             "POST /api/v1/sketches/7/datasource/" => json("201 Created", SOURCE),
             "POST /api/v1/sketches/7/datasource/2/" => json("200 OK", SOURCE),
             other => panic!("{other}"),
@@ -216,6 +230,27 @@ mod tests {
         let described = sent("POST /api/v1/sketches/7/datasource/");
         assert_eq!(described["original_filename"], "df0");
         assert_eq!(sent("POST /api/v1/sketches/7/timelines/")["timeline"], 4);
+    }
+
+    #[tokio::test]
+    async fn an_index_is_attached_once_and_what_a_second_request_is_told_is_not_believed() {
+        // Attached by somebody else between our look and our request, or before both.
+        for looks_before in [1, 0] {
+            let looks = AtomicUsize::new(0);
+            let fake = Fake::start(move |heard| match heard.line.as_str() {
+                "GET /api/v1/sketches/7/timelines/" => {
+                    let before = looks.fetch_add(1, Ordering::SeqCst);
+                    json("200 OK", if before < looks_before { NONE } else { SOME })
+                }
+                "POST /api/v1/sketches/7/timelines/" => json("200 OK", ANOTHER),
+                other => panic!("{other}"),
+            })
+            .await;
+            assert_eq!(fake.client().attach(7, 4, "web-1").await.unwrap().id, 9);
+            let heard = fake.stub.heard();
+            let asked = heard.iter().filter(|one| one.line.starts_with("POST /api"));
+            assert_eq!(asked.count(), looks_before);
+        }
     }
 
     #[tokio::test]

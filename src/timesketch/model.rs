@@ -91,6 +91,8 @@ pub struct Timeline {
     pub name: String,
     /// What it is doing.
     pub status: TimelineStatus,
+    /// The number of the index that it shows.
+    pub index: Option<u64>,
     /// Its uploads.
     pub datasources: Vec<Datasource>,
     /// Events that a search finds; only known for a timeline that was asked for alone.
@@ -114,6 +116,7 @@ pub(super) struct Meta {
     pub(super) lines_indexed: Option<i64>,
     pub(super) upload_complete: Option<bool>,
     pub(super) task_id: Option<String>,
+    pub(super) created: Option<bool>,
     pub(super) deleted: Option<bool>,
     pub(super) fields: Option<Vec<String>>,
     pub(super) collaborators: Option<Collaborators>,
@@ -151,7 +154,14 @@ pub(super) struct RawTimeline {
     #[serde(default)]
     pub(super) deleted: Option<bool>,
     #[serde(default)]
+    searchindex: Option<RawIndex>,
+    #[serde(default)]
     datasources: Option<Vec<RawDatasource>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawIndex {
+    pub(super) id: u64,
 }
 
 #[derive(Deserialize)]
@@ -241,6 +251,7 @@ impl RawTimeline {
                 "archived" => TimelineStatus::Archived,
                 _ => TimelineStatus::Other(self.status.other()),
             },
+            index: self.searchindex.map(|index| index.id),
             datasources: self
                 .datasources
                 .unwrap_or_default()

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
+use serde_json::json;
 
 use crate::case::{HANGING, ends, files, holds_within};
 use crate::lab::dice::Dice;
@@ -22,11 +23,36 @@ const LENGTH: Duration = Duration::from_millis(2500);
 pub fn trials() -> Vec<Trial> {
     let kills = std::env::var("DFAGENT_TEST_KILLS").ok();
     let kills = kills.and_then(|text| text.parse().ok()).unwrap_or(FEW);
-    vec![trial(
-        format!("{kills}_kills_of_a_stream_at_any_moment_lose_nothing_and_double_nothing"),
-        &crate::needs(),
-        move || at_random(kills),
-    )]
+    let needs = crate::needs();
+    vec![
+        trial(
+            format!("{kills}_kills_of_a_stream_at_any_moment_lose_nothing_and_double_nothing"),
+            &needs,
+            move || at_random(kills),
+        ),
+        trial(
+            "a_delivery_without_memory_finds_what_it_made_whatever_numbers_the_server_gives",
+            &needs,
+            forgotten,
+        ),
+    ]
+}
+
+/// Timesketch numbers indexes and timelines apart, and its answers mistake one for the other.
+fn forgotten() -> Result<(), Failed> {
+    let _shared = shared();
+    let stream = Stream::of(&[HISTORY]);
+    let unused = format!("unused{}", stream.sketch);
+    let body = json!({"searchindex_name": unused, "es_index_name": unused, "public": false});
+    let (status, answer) = stream.servers.api("POST", "searchindices/", body);
+    assert_eq!(status, 201, "{answer}");
+    stream.delivers();
+    let made = stream.timeline();
+    fs::remove_dir_all(stream.out().join("delivery")).unwrap();
+    fs::remove_file(stream.job.join("delivery.json")).unwrap();
+    stream.delivers();
+    assert_eq!(stream.timeline(), made);
+    Ok(())
 }
 
 fn at_random(kills: u32) -> Result<(), Failed> {
