@@ -202,8 +202,8 @@ class Watch:
         self.thread.start()
 
     def look(self):
-        """Once a second."""
-        while not self.over.wait(1.0):
+        """Every second until there is something, then seldom: each question takes time from what is measured."""
+        while not self.over.wait(5.0 if self.found else 1.0):
             self.once()
 
     def once(self):

@@ -74,8 +74,12 @@ impl Queue {
         (best.work < Work::Later || self.kept_back_until(now).is_none()).then_some(best.ticket)
     }
 
-    /// Until when later work waits for some job's triage.
+    /// Until when later work waits for some job's triage. A job that is alone asks for its triage first anyway, and
+    /// need not leave a core idle while the last of it runs.
     fn kept_back_until(&self, now: Instant) -> Option<Instant> {
+        if self.members.len() == 1 {
+            return None;
+        }
         let awaited = self
             .members
             .values()
@@ -289,6 +293,18 @@ mod tests {
         drop(triage);
         other.triage_is_over();
         assert!(now(one.place(Work::Later)).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_is_alone_leaves_no_place_idle_until_its_triage_is_over() {
+        let places = Places::new(2);
+        let one = places.join(0);
+        let _triage = now(one.place(Work::Triage)).await.unwrap();
+        let later = now(one.place(Work::Later)).await;
+        assert!(later.is_some());
+        drop(later);
+        let _other = places.join(0);
+        assert!(now(one.place(Work::Later)).await.is_none());
     }
 
     #[tokio::test(start_paused = true)]

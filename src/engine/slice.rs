@@ -85,6 +85,7 @@ impl<'a> SliceRun<'a> {
         command::extraction(&Extraction {
             python: &plaso.python,
             log2timeline: &plaso.log2timeline,
+            artifacts: plaso.artifacts.as_deref(),
             parsers: &self.job.selection.parsers,
             time_zone: Some(&self.view.time_zone),
             evidence: &self.evidence.inside,

@@ -9,6 +9,8 @@ pub struct Extraction<'a> {
     pub python: &'a str,
     /// log2timeline inside the cage.
     pub log2timeline: &'a str,
+    /// The artifact definitions that it needs, inside the cage; it looks for all of them where this is none.
+    pub artifacts: Option<&'a str>,
     /// Parsers and plugins.
     pub parsers: &'a [String],
     /// Zone of stamps without one.
@@ -50,6 +52,9 @@ pub fn extraction(run: &Extraction<'_>) -> Vec<String> {
         "--process_memory_limit".to_owned(),
         run.memory_bytes.to_string(),
     ]);
+    if let Some(artifacts) = run.artifacts {
+        words.extend(["--artifact_definitions".to_owned(), artifacts.to_owned()]);
+    }
     words.extend(["--temporary_directory".to_owned(), "/tmp".to_owned()]);
     words.extend(["--logfile".to_owned(), attempt(LOG)]);
     words.extend(["--storage_file".to_owned(), attempt(STORAGE)]);
@@ -129,6 +134,7 @@ mod tests {
         let run = Extraction {
             python: "/plaso/bin/python",
             log2timeline: "/plaso/bin/log2timeline",
+            artifacts: Some("/plaso/share/dfagent/artifacts.yaml"),
             parsers: &parsers,
             time_zone: Some("Europe/Berlin"),
             evidence: "/evidence",
@@ -137,6 +143,7 @@ mod tests {
         let text = extraction(&run).join(" ");
         assert!(text.starts_with("/plaso/bin/python /plaso/bin/log2timeline --unattended"));
         assert!(text.contains("--single_process --hashers none"));
+        assert!(text.contains("--artifact_definitions /plaso/share/dfagent/artifacts.yaml"));
         assert!(text.contains("--parsers filestat,utmp --file_filter /attempt/filter.yaml"));
         assert!(text.ends_with("--timezone Europe/Berlin /evidence"));
     }

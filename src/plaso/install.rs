@@ -16,6 +16,10 @@ pub const OLDEST: u32 = 20_260_720;
 /// Where the package puts its environment.
 const PACKAGED: &str = "/opt/dfagent/plaso";
 
+/// What `packaging/plaso/install` leaves in an environment: the few artifact definitions that Plaso looks up, without
+/// which it reads hundreds, twice, at each start.
+const ARTIFACTS: &str = "share/dfagent/artifacts.yaml";
+
 /// Plaso as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plaso {
@@ -27,6 +31,8 @@ pub struct Plaso {
     pub log2timeline: String,
     /// The folder of its formatters inside the cage; none where it does not tell.
     pub formatters: Option<String>,
+    /// The artifact definitions that it needs, inside the cage; none where only all of them are.
+    pub artifacts: Option<String>,
     /// Versions.
     pub versions: Versions,
 }
@@ -142,6 +148,10 @@ impl Plaso {
                 python: format!("{base}/bin/{interpreter}"),
                 log2timeline: format!("{base}/bin/{script}"),
                 formatters: None,
+                artifacts: place
+                    .join(ARTIFACTS)
+                    .exists()
+                    .then(|| format!("{base}/{ARTIFACTS}")),
                 versions: Versions::default(),
             },
         ))
@@ -233,6 +243,7 @@ mod tests {
             python: String::new(),
             log2timeline: String::new(),
             formatters: None,
+            artifacts: None,
             versions,
         };
         assert_eq!(plaso.age_days(jiff::civil::date(2026, 11, 24)), Some(127));
