@@ -208,7 +208,7 @@ impl<'a> Reader<'a> {
     /// The rest of a string whose first quotation mark was taken.
     fn text(&mut self) -> Result<Text, ReadError> {
         let run = self.run()?;
-        let mut text = Text::from_whole(run.to_vec());
+        let mut text = Text::from_whole(run);
         loop {
             match self.peek() {
                 Some(b'"') => {

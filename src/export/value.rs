@@ -1,8 +1,20 @@
 //! Values of an event as Plaso stored them: numbers keep their digits, text may hold halves of characters.
 
+use std::ops::Deref;
+
+use smallvec::SmallVec;
+
+/// Bytes that need no memory of their own: nearly all names and numbers, and many values, are that short, and taking
+/// and giving back memory for each was a sixth of an export.
+type Short = SmallVec<[u8; 24]>;
+
 /// Text as Python has it: UTF-8, in which lone surrogates stand as their three bytes (WTF-8).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Text(Vec<u8>);
+pub struct Text(Short);
+
+/// A number in its own digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digits(Short);
 
 /// A value of JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +24,7 @@ pub enum Value {
     /// `true` or `false`.
     Bool(bool),
     /// A number in its own digits, also `NaN`, `Infinity` and `-Infinity`, which Python writes.
-    Number(Box<str>),
+    Number(Digits),
     /// Text.
     Text(Text),
     /// A list.
@@ -60,8 +72,8 @@ impl Text {
     }
 
     /// Takes bytes that are UTF-8, in which lone surrogates may stand as three bytes.
-    pub(super) const fn from_whole(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+    pub(super) fn from_whole(bytes: &[u8]) -> Self {
+        Self(Short::from_slice(bytes))
     }
 
     /// Adds bytes that are such text.
@@ -71,8 +83,10 @@ impl Text {
 
     /// Drops all of it, and what memory it has beyond `most` bytes.
     pub(super) fn empty(&mut self, most: usize) {
+        if self.0.capacity() > most {
+            self.0 = Short::new();
+        }
         self.0.clear();
-        self.0.shrink_to(most);
     }
 
     /// Drops what stands behind the first `length` bytes, which end a character.
@@ -82,12 +96,13 @@ impl Text {
 
     /// Drops line feeds and carriage returns behind the first `start` bytes.
     pub(super) fn drop_line_ends(&mut self, start: usize) {
-        let end = |byte: &u8| matches!(byte, b'\n' | b'\r');
-        if self.0.get(start..).is_some_and(|new| new.iter().any(end)) {
+        let end = |byte: u8| matches!(byte, b'\n' | b'\r');
+        let mut new = self.0.iter().skip(start);
+        if new.any(|&byte| end(byte)) {
             let mut place = 0;
             self.0.retain(|byte| {
                 place += 1;
-                place <= start || !end(byte)
+                place <= start || !end(*byte)
             });
         }
     }
@@ -100,17 +115,31 @@ impl Text {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Self(text.as_bytes().to_vec())
+        Self::from_whole(text.as_bytes())
     }
 }
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Self(text.into_bytes())
+        Self(Short::from_vec(text.into_bytes()))
     }
 }
 
 /// The bytes were written by [`Text`], so they are whole.
+impl From<&str> for Digits {
+    fn from(digits: &str) -> Self {
+        Self(Short::from_slice(digits.as_bytes()))
+    }
+}
+
+impl Deref for Digits {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
 struct CodePoints<'a>(&'a [u8]);
 
 impl Iterator for CodePoints<'_> {

@@ -126,7 +126,7 @@ fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::Bool),
-        any::<i64>().prop_map(|number| Value::Number(number.to_string().into())),
+        any::<i64>().prop_map(|number| Value::Number(number.to_string().as_str().into())),
         any_text.clone().prop_map(Value::Text),
     ];
     leaf.prop_recursive(4, 40, 6, move |inner| {
