@@ -5,7 +5,8 @@ usage: bench_export.py OUTDIR [--events N ...] [--rounds R] [--psort N]
 
 Both write the same documents of the same storage files (tests/export/large.py); of those with more events than
 --psort says only ours is measured. Each runs on one core and on two. CPU seconds are of the process and all that it
-started, peak memory is of the process. Figures are ratios within one run. Prints, and asserts nothing but that documents and counts are equal.
+started, peak memory is of the process. Figures are ratios within one run. Prints, and asserts nothing but that
+documents and counts are equal.
 """
 
 import argparse

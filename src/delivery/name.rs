@@ -111,7 +111,7 @@ pub fn labels(order: &Order, slice: &HandedSlice) -> Vec<(&'static str, String)>
 }
 
 /// Letters of an index's name behind its prefix.
-pub const INDEX: usize = 12;
+pub const INDEX: usize = 10;
 
 /// The letters of base32 (RFC 4648, section 6), small.
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
