@@ -139,7 +139,7 @@ impl CgroupRoot {
             drop(set(&folder.join("memory.swap.max"), "0"));
             drop(set(&folder.join("memory.oom.group"), "1"));
         }
-        if self.controllers.iter().any(|name| name == "pids") {
+        if self.holds_processes() {
             set(&folder.join("pids.max"), &limits.processes.to_string())?;
         }
         Ok(Cgroup { folder })
@@ -148,7 +148,17 @@ impl CgroupRoot {
     /// Whether memory of a whole cage can be limited.
     #[must_use]
     pub fn holds_memory(&self) -> bool {
-        self.controllers.iter().any(|name| name == "memory")
+        self.holds("memory")
+    }
+
+    /// Whether processes of a whole cage can be limited.
+    #[must_use]
+    pub fn holds_processes(&self) -> bool {
+        self.holds("pids")
+    }
+
+    fn holds(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|name| name == controller)
     }
 }
 

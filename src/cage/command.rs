@@ -187,14 +187,17 @@ pub fn caged_command(fixed: &Fixed, request: &CageRequest) -> Vec<String> {
     command
 }
 
-/// What the launcher is told about limits, as arguments of its own.
+/// What the launcher is told about limits, as arguments of its own; processes only where no cgroup counts them.
 #[must_use]
-pub fn limit_arguments(limits: Limits) -> Vec<String> {
-    vec![
+pub fn limit_arguments(limits: Limits, processes_by_cgroup: bool) -> Vec<String> {
+    let processes = format!("--processes={}", limits.processes);
+    [
         format!("--data={}", limits.memory_bytes),
-        format!("--processes={}", limits.processes),
         format!("--file-size={}", limits.file_bytes),
     ]
+    .into_iter()
+    .chain((!processes_by_cgroup).then_some(processes))
+    .collect()
 }
 
 #[cfg(test)]
@@ -261,5 +264,18 @@ mod tests {
         assert!(command.contains("--bounding-set=-all,+dac_read_search"));
         assert!(command.contains("--no-new-privs"));
         assert!(command.ends_with("-- /guard inside guard -- /usr/bin/true"));
+    }
+
+    #[test]
+    fn processes_are_counted_over_all_cages_only_where_no_cgroup_counts_those_of_one() {
+        let limits = Limits {
+            memory_bytes: 1,
+            processes: 2,
+            file_bytes: 3,
+        };
+        let by_cgroup = limit_arguments(limits, true);
+        assert_eq!(by_cgroup, ["--data=1", "--file-size=3"]);
+        let by_user = limit_arguments(limits, false);
+        assert_eq!(by_user, ["--data=1", "--file-size=3", "--processes=2"]);
     }
 }

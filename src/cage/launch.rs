@@ -28,8 +28,8 @@ pub struct Launch {
     pub parent: i32,
     /// `RLIMIT_DATA`, bytes.
     pub data: u64,
-    /// `RLIMIT_NPROC`.
-    pub processes: u64,
+    /// `RLIMIT_NPROC`, where no cgroup limits them. It counts over all cages, and what one takes another has not.
+    pub processes: Option<u64>,
     /// `RLIMIT_FSIZE`, bytes.
     pub file_size: u64,
     /// The command, with an absolute path.
@@ -75,16 +75,19 @@ impl Launch {
     }
 
     fn limit(&self) -> nix::Result<()> {
+        let processes = self.processes.map(|limit| (Resource::RLIMIT_NPROC, limit));
         for (resource, limit) in [
             (Resource::RLIMIT_CORE, 0),
             (Resource::RLIMIT_NOFILE, 4096),
-            (Resource::RLIMIT_NPROC, self.processes),
             (Resource::RLIMIT_FSIZE, self.file_size),
             (Resource::RLIMIT_DATA, self.data),
             (Resource::RLIMIT_MEMLOCK, 0),
             (Resource::RLIMIT_MSGQUEUE, 0),
             (Resource::RLIMIT_SIGPENDING, 1024),
-        ] {
+        ]
+        .into_iter()
+        .chain(processes)
+        {
             setrlimit(resource, limit, limit)?;
         }
         Ok(())

@@ -220,7 +220,9 @@ impl Cage {
             command.arg("--cgroup").arg(cgroup.folder());
         }
         command.arg(format!("--parent={}", std::process::id()));
-        command.args(limit_arguments(self.limits));
+        let cgroups = self.cgroups.as_ref();
+        let processes_by_cgroup = cgroups.is_some_and(CgroupRoot::holds_processes);
+        command.args(limit_arguments(self.limits, processes_by_cgroup));
         command.args([
             "--",
             BWRAP,

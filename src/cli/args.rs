@@ -251,9 +251,9 @@ pub enum Inside {
         /// Memory of each process in bytes
         #[arg(long)]
         data: u64,
-        /// Number of processes
+        /// Number of processes, where no control group limits it
         #[arg(long)]
-        processes: u64,
+        processes: Option<u64>,
         /// Largest file in bytes
         #[arg(long)]
         file_size: u64,
