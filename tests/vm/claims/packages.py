@@ -65,6 +65,8 @@ def start_job(lab):
     lab.finish(TRIAGE)
     lab.start()
     disk = lab.plug(0, FIRST, "/dev/sdf")
+    # Both are read at once; what is read of the first is kept a moment after its last line.
+    lab.machine.wait(f"test -d {SLICES}/{TRIAGE}", 240)
     wait_for_second(lab)
     return disk
 
