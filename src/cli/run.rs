@@ -10,6 +10,7 @@ use crate::config::Settings;
 use crate::evidence::namespace;
 
 pub(super) fn run(config: Option<&Path>) -> anyhow::Result<Exit> {
+    crate::sys::share_heap();
     let settings = Settings::load(config)?;
     let only = config
         .map(std::fs::canonicalize)
