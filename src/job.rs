@@ -13,6 +13,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -51,8 +52,8 @@ pub struct JobRecord {
 pub struct Terms {
     /// Plaso's release.
     pub plaso: u32,
-    /// What is looked for, and by what.
-    pub selection: Selection,
+    /// What is looked for, and by what; the same for most jobs, so they share it.
+    pub selection: Arc<Selection>,
 }
 
 /// What is looked for, and by what.

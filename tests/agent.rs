@@ -29,6 +29,8 @@ mod deliveries;
 mod disks;
 #[path = "agent/ec2.rs"]
 mod ec2;
+#[path = "agent/endings.rs"]
+mod endings;
 mod lab;
 #[path = "agent/loops.rs"]
 mod loops;
@@ -70,6 +72,7 @@ fn main() {
     trials.extend(deliveries::trials(&two));
     trials.extend(streams::trials(&two));
     trials.extend(ec2::trials(&two));
+    trials.extend(endings::trials(&two));
     trials.extend(crashes::trials(&two));
     lab::run(trials);
 }

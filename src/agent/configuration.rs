@@ -42,9 +42,9 @@ pub(super) struct Loaded {
 /// What is looked for. Kept, because checking a filter takes longer than a job may wait for its start.
 struct Selections {
     /// By name of `[attach.NAME]`.
-    by_entry: BTreeMap<String, Selection>,
+    by_entry: BTreeMap<String, Arc<Selection>>,
     /// Where there is no such table any more.
-    plain: Selection,
+    plain: Arc<Selection>,
 }
 
 /// The configuration in force.
@@ -111,7 +111,7 @@ impl InForce {
     }
 
     /// What is looked for on a volume of this `[attach.NAME]`.
-    pub(super) fn selection(&self, entry: &str) -> &Selection {
+    pub(super) fn selection(&self, entry: &str) -> &Arc<Selection> {
         let own = self.selections.by_entry.get(entry);
         own.unwrap_or(&self.selections.plain)
     }

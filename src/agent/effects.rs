@@ -131,7 +131,7 @@ impl Agent {
     }
 
     fn spawn(&mut self, job: &Job) {
-        let selection = self.in_force.selection(&job.volume.entry).clone();
+        let selection = Arc::clone(self.in_force.selection(&job.volume.entry));
         let id = job.id.clone();
         let request = JobRequest {
             source: job.volume.node.clone(),

@@ -34,10 +34,11 @@ impl Tracker {
         }
     }
 
-    /// Takes in what is told; whether the job got on, so that it is known not to be stuck at its beginning.
+    /// Takes in what is told; whether the job got on: there is a step that it will not do again.
     pub(super) fn take(&mut self, progress: Progress, now: Instant) -> bool {
         match progress {
             Progress::Alive | Progress::SliceStalled { .. } => return false,
+            Progress::PlanMade => return true,
             Progress::Stage(text) => self.told.stage = text,
             Progress::Unread(text) => {
                 if self.told.unread.len() < MOST_UNREAD {
@@ -54,7 +55,6 @@ impl Tracker {
                 (self.told.slices, self.told.slices_done) = (slices as u64, done as u64);
                 (self.told.bytes, self.told.bytes_done) = (bytes, bytes_done);
                 (self.planned, self.bytes_before) = (Some(now), bytes_done);
-                return true;
             }
             Progress::SliceStarted { name } => {
                 let slice = SliceAtWork {
@@ -149,7 +149,11 @@ mod tests {
             done: 2,
             bytes_done: 200,
         };
-        assert!(tracker.take(planned, begun));
+        assert!(
+            !tracker.take(planned, begun),
+            "a plan that was there is no step"
+        );
+        assert!(tracker.take(Progress::PlanMade, begun));
         assert!(
             tracker
                 .progress(begun + Duration::from_secs(5))

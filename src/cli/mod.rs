@@ -65,9 +65,10 @@ fn own_program() -> anyhow::Result<std::path::PathBuf> {
 }
 
 /// A runtime on this very thread: one thread starts all cages, because descriptors meant for one are
-/// inheritable while it starts.
+/// inheritable while it starts. Threads that waited for a disk end soon after: twenty volumes are opened at once.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .thread_keep_alive(std::time::Duration::from_secs(1))
         .build()
 }

@@ -72,9 +72,10 @@ fn line(progress: &Progress) -> Option<String> {
         Progress::SliceStalled { name, file } => {
             format!("slice {name}: Plaso hung on {file}, which is left out")
         }
-        Progress::Alive | Progress::SliceStarted { .. } | Progress::SliceTick { .. } => {
-            return None;
-        }
+        Progress::Alive
+        | Progress::PlanMade
+        | Progress::SliceStarted { .. }
+        | Progress::SliceTick { .. } => return None,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::job::State;
+use super::job::{State, Wish};
 use super::{Dispatcher, Effect, Now, Why};
 
 /// What can be done about a job.
@@ -98,14 +98,14 @@ impl Dispatcher {
         if !anew && handed_over && (done || matches!(entry.job.state, State::Delivering { .. })) {
             return self.redeliver(id, now);
         }
-        if anew || done {
-            // In this order: what is set aside is not delivered any more.
-            effects.push(Effect::Withdraw { id: id.to_owned() });
-            effects.push(Effect::SetAside {
-                folder: entry.job.folder.clone(),
-            });
-        }
         entry.job.crashes = 0;
+        if anew || done {
+            self.wish(id, Wish::Anew, &mut effects);
+            self.set_aside(id, &mut effects);
+        }
+        let Some(entry) = self.entries.get_mut(id) else {
+            return Ok((String::new(), effects));
+        };
         entry.job.delivery = None;
         let sentence = match entry.present.clone() {
             Some(volume) => {
@@ -117,6 +117,7 @@ impl Dispatcher {
                 };
                 self.change(id, State::Queued, what, now, &mut effects);
                 match &self.held {
+                    _ if self.stopping => format!("{id} is started when the agent is back"),
                     None => format!("{id} is started"),
                     Some(why) => format!("{id} is queued, and no job is begun now: {why}"),
                 }
@@ -132,6 +133,64 @@ impl Dispatcher {
         Ok((sentence, effects))
     }
 
+    /// Keeps what a person asked for before it is done. A cancellation is not made less by a later wish.
+    fn wish(&mut self, id: &str, wish: Wish, effects: &mut Vec<Effect>) {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return;
+        };
+        if entry.job.wish == Some(wish) || entry.job.wish == Some(Wish::Cancel) {
+            return;
+        }
+        entry.job.wish = Some(wish);
+        let what = match wish {
+            Wish::Cancel => "to be cancelled, by hand",
+            Wish::Release => "to be released, by hand",
+            Wish::Anew => "to be begun anew, by hand",
+        };
+        effects.push(Effect::Keep {
+            job: Box::new(entry.job.clone()),
+            what: what.to_owned(),
+        });
+    }
+
+    /// In this order: what is set aside is not delivered any more.
+    fn set_aside(&mut self, id: &str, effects: &mut Vec<Effect>) {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return;
+        };
+        entry.job.wish = None;
+        effects.push(Effect::Withdraw { id: id.to_owned() });
+        effects.push(Effect::SetAside {
+            folder: entry.job.folder.clone(),
+        });
+    }
+
+    /// Carries out what was asked for before the agent went down.
+    pub(super) fn restore_wish(
+        &mut self,
+        id: &str,
+        wish: Wish,
+        now: &Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        match wish {
+            Wish::Cancel => {
+                self.change(id, State::Cancelled, "cancelled", now, effects);
+                effects.push(Effect::Withdraw { id: id.to_owned() });
+            }
+            Wish::Release => self.change(id, State::Released, "released", now, effects),
+            Wish::Anew => {
+                self.set_aside(id, effects);
+                if let Some(entry) = self.entries.get_mut(id) {
+                    entry.job.delivery = None;
+                }
+                let why = "the volume is not attached".to_owned();
+                let what = "begun anew by hand";
+                self.change(id, State::Interrupted { why }, what, now, effects);
+            }
+        }
+    }
+
     fn cancel(&mut self, id: &str, now: &Now) -> Acted {
         let mut effects = Vec::new();
         let Some(entry) = self.entries.get(id) else {
@@ -141,6 +200,7 @@ impl Dispatcher {
             return refuse(format!("cancel {id}: it is done already ({verdict})"));
         }
         if entry.attempt.is_some() {
+            self.wish(id, Wish::Cancel, &mut effects);
             self.stop_attempt(id, Why::Cancelled, &mut effects);
             return Ok((
                 format!("{id} is being stopped; finished slices are kept"),
@@ -161,6 +221,7 @@ impl Dispatcher {
             return Ok((String::new(), effects));
         };
         if entry.attempt.is_some() {
+            self.wish(id, Wish::Release, &mut effects);
             self.stop_attempt(id, Why::Released, &mut effects);
             let sentence =
                 format!("{id} is being stopped; detach it once `dfagent status` says released");

@@ -17,7 +17,7 @@ impl Dispatcher {
         let mut effects = Vec::new();
         for id in self.ids(|_| true) {
             if !volumes.contains_key(&id) {
-                self.absent(&id, now, &mut effects);
+                self.absent(&id, devices, now, &mut effects);
             }
         }
         for (id, volume) in volumes {
@@ -35,7 +35,11 @@ impl Dispatcher {
     fn sort_out(&self, devices: &[DeviceSnapshot]) -> (BTreeMap<String, Volume>, Vec<Ignored>) {
         let (mut volumes, mut ignored) = (BTreeMap::<String, Volume>::new(), Vec::new());
         for device in devices {
-            match assess(device, &self.rules.devices, &self.rules.attach) {
+            let decision = match self.at_work(device) {
+                Some(volume) => Decision::Ours(volume.clone()),
+                None => assess(device, &self.rules.devices, &self.rules.attach),
+            };
+            match decision {
                 Decision::PartOfDisk => {}
                 Decision::Ignored(_) if self.is_read_by(device) => {}
                 Decision::Ignored(one) => ignored.push(one),
@@ -59,6 +63,13 @@ impl Dispatcher {
             }
         }
         (volumes, ignored)
+    }
+
+    /// The volume that is read from this device: it stays ours to its end, whatever newer rules say.
+    fn at_work(&self, device: &DeviceSnapshot) -> Option<&Volume> {
+        let at_work = self.entries.values().filter(|one| one.attempt.is_some());
+        let mut volumes = at_work.map(|entry| &entry.job.volume);
+        volumes.find(|volume| is_on(volume, device))
     }
 
     /// Whether it is a loop over a volume that is at work.
@@ -109,6 +120,7 @@ impl Dispatcher {
             changed: now.wall.clone(),
             hooks_due: Vec::new(),
             hooks_done: Vec::new(),
+            wish: None,
             delivery: None,
         };
         let what = format!("attached as {}", volume.point);
@@ -175,7 +187,7 @@ impl Dispatcher {
         }
     }
 
-    fn absent(&mut self, id: &str, now: &Now, effects: &mut Vec<Effect>) {
+    fn absent(&mut self, id: &str, all: &[DeviceSnapshot], now: &Now, effects: &mut Vec<Effect>) {
         let Some(entry) = self.entries.get_mut(id) else {
             return;
         };
@@ -183,11 +195,22 @@ impl Dispatcher {
         if entry.attempt.is_some() {
             self.stop_attempt(id, Why::Gone, effects);
         } else if matches!(entry.job.state, State::Queued | State::Waiting { .. }) {
-            let why = "the volume is not attached".to_owned();
-            let what = "detached before its turn";
+            let volume = &entry.job.volume;
+            let (why, what) = if all.iter().any(|device| is_on(volume, device)) {
+                let why = "the volume is attached, but the configuration does not take it any more, or it is in use";
+                (why, "no longer evidence before its turn")
+            } else {
+                ("the volume is not attached", "detached before its turn")
+            };
+            let why = why.to_owned();
             self.change(id, State::Interrupted { why }, what, now, effects);
         }
     }
+}
+
+/// Whether the device is this attachment of the volume.
+fn is_on(volume: &Volume, device: &DeviceSnapshot) -> bool {
+    volume.node == device.node && volume.sequence == device.sequence
 }
 
 /// Whether both are one attachment: the same node since the same moment.

@@ -123,7 +123,10 @@ impl Dispatcher {
         if let Some(why) = &self.held {
             return Some(why.clone());
         }
-        let watched = self.entries.values().find(|one| one.on_probation(now))?;
+        let watched = self
+            .entries
+            .values()
+            .find(|one| one.on_probation(now).is_some())?;
         entry.is_suspect().then(|| {
             format!(
                 "The agent went down with it, as with {}, which is tried first.",

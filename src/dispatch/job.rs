@@ -39,8 +39,22 @@ pub struct Job {
     pub hooks_due: Vec<String>,
     /// Hooks that were run: name and how it went.
     pub hooks_done: Vec<HookRecord>,
+    /// What a person asked for and is not carried out yet.
+    pub wish: Option<Wish>,
     /// Its delivery; none before it is extracted, and where its events stay in its folder.
     pub delivery: Option<DeliveryRecord>,
+}
+
+/// What a person asked for that takes a moment: kept first, so that it holds even if the agent goes down meanwhile.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Wish {
+    /// It is being stopped for good.
+    Cancel,
+    /// It is being stopped, so that its volume can be detached.
+    Release,
+    /// Its earlier result is being set aside, to begin it anew.
+    Anew,
 }
 
 /// The delivery of a job's events to the server.

@@ -6,6 +6,7 @@
 mod act;
 mod attached;
 mod delivering;
+mod ending;
 pub mod job;
 #[cfg(test)]
 mod tests;
@@ -14,19 +15,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ending::{Why, after};
 use job::{DeliveryRecord, HookRecord, Job, State};
 
 use crate::config::worker::{AttachTable, DeviceSettings, HookTable};
-use crate::plaso::verdict::Level;
 use crate::policy::{Ignored, Volume};
 
 pub use act::{Action, Refusal};
+pub use ending::Outcome;
 
 /// A job that went down with the agent this often, without getting on, is not tried again by itself.
 const MOST_CRASHES: u32 = 3;
 
 /// A job that went down with the agent is watched for so long before the next such job is started: the one
-/// that does it is then found, and the others lose nothing.
+/// that does it is then found, and the others lose nothing. At its last try it is watched until it gets on or ends.
 const PROBATION: Duration = Duration::from_secs(60);
 
 /// What new jobs are made by.
@@ -105,38 +107,6 @@ pub enum Effect {
     },
 }
 
-/// How an attempt at a job ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// There is a manifest, and nothing is to be delivered.
-    Done(Level),
-    /// There is a manifest, and everything is handed over to delivery.
-    Extracted(Level),
-    /// It was asked to stop.
-    Stopped,
-    /// The volume went away.
-    Gone,
-    /// It waits for something that may come by itself: a sentence.
-    Waits(String),
-    /// Only a person can help.
-    NeedsOperator {
-        /// What is wrong.
-        why: String,
-        /// The command that helps.
-        help: String,
-    },
-}
-
-/// Why an attempt is being stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
-    Cancelled,
-    Released,
-    Shutdown,
-    Held,
-    Gone,
-}
-
 /// An attempt at a job.
 #[derive(Clone, Debug)]
 struct Attempt {
@@ -163,9 +133,16 @@ impl Entry {
         attempt.is_some_and(|attempt| attempt.stopping.is_some())
     }
 
-    fn on_probation(&self, now: &Now) -> bool {
-        let attempt = self.attempt.as_ref();
-        self.is_suspect() && attempt.is_some_and(|a| now.running < a.since + PROBATION)
+    /// Until when it is watched, if it is; at its last try without end.
+    fn on_probation(&self, now: &Now) -> Option<Duration> {
+        let attempt = self.attempt.as_ref().filter(|_| self.is_suspect())?;
+        let last = self.job.crashes + 1 >= MOST_CRASHES;
+        let until = if last {
+            Duration::MAX
+        } else {
+            attempt.since + PROBATION
+        };
+        (now.running < until).then_some(until)
     }
 }
 
@@ -209,8 +186,9 @@ impl Dispatcher {
         let Some(entry) = self.entries.get_mut(id) else {
             return;
         };
-        match entry.job.state {
-            State::Running => {
+        match (entry.job.state.clone(), entry.job.wish.take()) {
+            (_, Some(wish)) => self.restore_wish(id, wish, now, effects),
+            (State::Running, None) => {
                 entry.job.crashes += 1;
                 let (state, what) = if entry.job.crashes >= MOST_CRASHES {
                     let what =
@@ -222,9 +200,7 @@ impl Dispatcher {
                 };
                 self.change(id, state, what, now, effects);
             }
-            State::Done { .. } => {
-                self.next_hook(id, effects);
-            }
+            (State::Done { .. }, None) => self.next_hook(id, effects),
             _ => {}
         }
     }
@@ -272,7 +248,7 @@ impl Dispatcher {
         })
     }
 
-    /// The job made a plan or finished a slice: it does not bring the agent down.
+    /// The job made its plan or finished a slice: it does not bring the agent down.
     pub fn progressed(&mut self, id: &str, now: &Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         if let Some(entry) = self.entries.get_mut(id)
@@ -289,15 +265,17 @@ impl Dispatcher {
         effects
     }
 
-    /// An attempt ended.
+    /// The attempt at a job ended; said twice, it means nothing.
     pub fn ended(&mut self, id: &str, outcome: Outcome, now: &Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         let Some(entry) = self.entries.get_mut(id) else {
             return effects;
         };
-        let stopping = entry.attempt.take().and_then(|attempt| attempt.stopping);
-        entry.job.crashes = 0;
-        let (state, what) = after(outcome, stopping);
+        let Some(attempt) = entry.attempt.take() else {
+            return effects;
+        };
+        (entry.job.crashes, entry.job.wish) = (0, None);
+        let (state, what) = after(outcome, attempt.stopping);
         entry.job.delivery = match state {
             State::Delivering { verdict } => Some(DeliveryRecord::new(verdict)),
             _ => None,
@@ -348,13 +326,9 @@ impl Dispatcher {
     /// When [`Self::look`] has something to do, if no event comes before.
     #[must_use]
     pub fn next_look(&self, now: &Now) -> Option<Duration> {
-        let watched = self
-            .entries
-            .values()
-            .filter(|entry| entry.on_probation(now));
-        watched
-            .filter_map(|entry| Some(entry.attempt.as_ref()?.since + PROBATION))
-            .min()
+        let watched = self.entries.values();
+        let until = watched.filter_map(|entry| entry.on_probation(now));
+        until.filter(|until| *until < Duration::MAX).min()
     }
 
     /// The agent is to end: nothing is started any more, and what runs is stopped.
@@ -416,7 +390,11 @@ impl Dispatcher {
         }
     }
 
+    /// The hooks that are left when the agent ends are run when it is back.
     fn next_hook(&self, id: &str, effects: &mut Vec<Effect>) {
+        if self.stopping {
+            return;
+        }
         let due = self
             .entries
             .get(id)
@@ -448,7 +426,10 @@ impl Dispatcher {
         });
         let queued: Vec<String> = queued.iter().map(|entry| entry.job.id.clone()).collect();
         for id in queued {
-            let watched = self.entries.values().any(|entry| entry.on_probation(now));
+            let watched = self
+                .entries
+                .values()
+                .any(|entry| entry.on_probation(now).is_some());
             let Some(entry) = self.entries.get_mut(&id) else {
                 continue;
             };
@@ -464,35 +445,6 @@ impl Dispatcher {
             });
             self.change(&id, State::Running, "started", now, effects);
             effects.push(Effect::Start { id });
-        }
-    }
-}
-
-/// The state after an attempt, and what is written down about it.
-fn after(outcome: Outcome, stopping: Option<Why>) -> (State, String) {
-    match (outcome, stopping) {
-        (Outcome::Done(verdict), _) => (State::Done { verdict }, format!("done: {verdict}")),
-        (_, Some(Why::Cancelled)) => (State::Cancelled, "cancelled".to_owned()),
-        (Outcome::Extracted(verdict), _) => (
-            State::Delivering { verdict },
-            format!("extracted: {verdict}; it is being delivered"),
-        ),
-        (Outcome::Stopped | Outcome::Waits(_), Some(Why::Released)) => {
-            (State::Released, "released".to_owned())
-        }
-        (Outcome::Gone, _) | (_, Some(Why::Gone)) => {
-            let why = "the volume was detached while it was read".to_owned();
-            (State::Interrupted { why: why.clone() }, why)
-        }
-        (Outcome::Stopped, Some(Why::Held)) => (State::Queued, "held, so stopped".to_owned()),
-        (Outcome::Stopped, _) => {
-            let why = "the agent was stopped".to_owned();
-            (State::Interrupted { why: why.clone() }, why)
-        }
-        (Outcome::Waits(why), _) => (State::Waiting { why: why.clone() }, why),
-        (Outcome::NeedsOperator { why, help }, _) => {
-            let what = why.clone();
-            (State::NeedsOperator { why, help }, what)
         }
     }
 }

@@ -5,6 +5,7 @@ mod world;
 use proptest::prelude::*;
 
 use super::*;
+use crate::plaso::verdict::Level;
 use world::{Step, World, device, id, now, steps};
 
 proptest! {
@@ -307,5 +308,106 @@ fn jobs_that_are_held_say_why_and_begin_when_they_are_not_held_any_more() {
         "{sentence}"
     );
     world.step(&Step::Hold(false));
+    assert_eq!(state(&world, 1), State::Running);
+}
+
+#[test]
+fn new_rules_leave_a_volume_that_is_read_alone() {
+    let mut world = attached(&[0, 1]);
+    world.step(&Step::Hold(true));
+    world.step(&Step::Attach(2));
+    world.look(false);
+    for one in [0, 2] {
+        world.step(&Step::Rules(one, false));
+    }
+    world.look(false);
+    assert_eq!(state(&world, 0), State::Running);
+    assert!(world.told_to_end.is_empty());
+    let State::Interrupted { why } = state(&world, 2) else {
+        panic!("what had not begun is not taken any more")
+    };
+    assert!(why.contains("the configuration does not take it"), "{why}");
+    world.ended(&id(0), 0);
+    world.look(false);
+    assert_eq!(state(&world, 0).name(), "done");
+    world.step(&Step::Hold(false));
+    world.step(&Step::Rules(2, true));
+    world.look(false);
+    assert_eq!(state(&world, 2), State::Running, "it is taken again");
+}
+
+#[test]
+fn what_is_not_ours_makes_nothing_happen() {
+    let mut world = World::new();
+    world.taken.clear();
+    world.crash();
+    world.step(&Step::Attach(0));
+    let effects = world.dispatcher.devices(&[device(0, 1)], &now(0));
+    assert_eq!(effects, []);
+    assert_eq!(world.dispatcher.ignored().len(), 1);
+}
+
+#[test]
+fn what_a_person_asked_for_holds_though_the_agent_goes_down_before_it_is_done() {
+    for (what, name) in [(2, "cancelled"), (3, "released")] {
+        let mut world = attached(&[0]);
+        world.act(&id(0), what);
+        world.crash();
+        world.step(&Step::Later(61));
+        assert_eq!(state(&world, 0).name(), name);
+        assert!(world.at_work.is_empty());
+        assert_eq!(world.kept[&id(0)].wish, None);
+    }
+}
+
+#[test]
+fn a_new_beginning_holds_though_the_agent_goes_down_at_any_step_of_it() {
+    // The wish, the order that is taken back, the folder, the new state, the start.
+    for effects in 1..6 {
+        let mut world = attached(&[0]);
+        world.ended(&id(0), 1);
+        assert_eq!(state(&world, 0).name(), "done");
+        world.fuse = Some(effects);
+        world.act(&id(0), 1);
+        world.crash();
+        assert_eq!(state(&world, 0), State::Running, "{effects}");
+    }
+}
+
+#[test]
+fn a_job_that_is_cancelled_is_not_released_by_a_later_wish() {
+    let mut world = attached(&[0]);
+    world.act(&id(0), 2);
+    world.act(&id(0), 3);
+    world.crash();
+    assert_eq!(state(&world, 0), State::Cancelled);
+}
+
+#[test]
+fn hooks_that_are_due_when_the_agent_ends_run_when_it_is_back() {
+    let mut world = attached(&[0]);
+    world.step(&Step::Shutdown);
+    world.ended(&id(0), 0);
+    assert_eq!(world.kept[&id(0)].hooks_due.len(), 2);
+    world.crash();
+    world.step(&Step::HookEnded(0));
+    world.step(&Step::HookEnded(0));
+    assert!(world.kept[&id(0)].hooks_due.is_empty());
+}
+
+#[test]
+fn a_slow_job_is_not_parked_for_the_one_that_brings_the_agent_down() {
+    let mut world = attached(&[0, 1]);
+    // The second needs two minutes for a step, the first brings the agent down after one and a half.
+    for _ in 0..10 {
+        world.step(&Step::Later(89));
+        if world.at_work.contains(&id(0)) {
+            world.crash();
+        } else {
+            world.step(&Step::Later(40));
+            world.step(&Step::Progressed(1));
+        }
+    }
+    assert_eq!(state(&world, 0), State::Parked);
     assert_eq!(state(&world, 1), State::Running);
 }

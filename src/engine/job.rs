@@ -37,7 +37,7 @@ pub(super) struct JobContext {
     pub(super) source: Arc<Source>,
     pub(super) folder: Arc<JobFolder>,
     pub(super) talk: Talk,
-    pub(super) selection: Selection,
+    pub(super) selection: Arc<Selection>,
     filesystems: BTreeMap<String, Planned>,
     handing_over: HandingOver,
 }
@@ -172,7 +172,7 @@ async fn steps(
     let membership = engine.places.join(request.priority);
     let begin = begin(engine, source, &folder, request, talk);
     let record = unless_stopped(talk, begin).await?;
-    let selection = record.terms.selection.clone();
+    let selection = Arc::clone(&record.terms.selection);
     let planning = async {
         let _place = turn_to_plan(&membership, talk).await;
         match folder.plan()? {
@@ -180,7 +180,11 @@ async fn steps(
                 let open = planning::reopen(engine, source, &folder, &plan, talk).await?;
                 Ok((plan, open))
             }
-            None => planning::make_plan(engine, &selection, source, &folder, talk).await,
+            None => {
+                let made = planning::make_plan(engine, &selection, source, &folder, talk).await?;
+                talk.tell(Progress::PlanMade);
+                Ok(made)
+            }
         }
     };
     let (plan, open) = unless_stopped(talk, planning).await?;

@@ -61,7 +61,7 @@ pub struct JobRequest {
     /// Higher is earlier.
     pub priority: i64,
     /// What is looked for, and by what.
-    pub selection: Selection,
+    pub selection: Arc<Selection>,
     /// Whether a job that was begun with another selection goes on with that one, or is refused.
     pub keep_begun_selection: bool,
     /// Where finished slices are handed over to delivery; none: the events stay in the job's folder.
@@ -79,7 +79,9 @@ pub enum Progress {
     Stage(String),
     /// A region is not read, and why.
     Unread(String),
-    /// The plan is made.
+    /// The plan was made and is kept; told once in the life of a job.
+    PlanMade,
+    /// What the plan comes to, now or from an earlier run.
     Planned {
         /// Slices in all.
         slices: usize,
@@ -267,10 +269,10 @@ impl Engine {
 
     /// What a timeline depends on besides the source.
     #[must_use]
-    pub fn terms(&self, selection: &Selection) -> Terms {
+    pub fn terms(&self, selection: &Arc<Selection>) -> Terms {
         Terms {
             plaso: self.plaso.versions.plaso,
-            selection: selection.clone(),
+            selection: Arc::clone(selection),
         }
     }
 
@@ -301,7 +303,7 @@ pub fn select(
     settings: &Settings,
     parsers: Option<Vec<String>>,
     given: &[PathBuf],
-) -> Result<Selection, SetupError> {
+) -> Result<Arc<Selection>, SetupError> {
     let filters = filters::in_force(&settings.filter.directory, given)?;
     let texts = filters
         .iter()
@@ -312,5 +314,5 @@ pub fn select(
         None if settings.plaso.parsers.is_empty() => filters::built_in_parsers(),
         None => settings.plaso.parsers.clone(),
     };
-    Ok(Selection { filters, parsers })
+    Ok(Arc::new(Selection { filters, parsers }))
 }

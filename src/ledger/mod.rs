@@ -128,7 +128,12 @@ impl Ledger {
         })?;
         let what = printable::line(what, MOST_WHAT);
         let done = write(&mut self.connection, job, &record, &what);
-        done.map_err(|source| self.error("write to", source))
+        done.map_err(|source| self.error("write to", source))?;
+        if rebuild::is_settled(&job.state) && job.folder.exists() {
+            // A ledger that is rebuilt must not begin again what was ended.
+            note(&job.folder, job)?;
+        }
+        Ok(())
     }
 
     /// The newest lines of a job's history, oldest first.
@@ -305,6 +310,7 @@ mod tests {
             changed: "2026-11-25T00:00:01Z".into(),
             hooks_due: vec!["detach".into()],
             hooks_done: Vec::new(),
+            wish: None,
             delivery: None,
         }
     }

@@ -157,6 +157,7 @@ fn job_of(folder: &Path, damaged: bool) -> Option<Job> {
                 verdict: delivered.map_or(extracted, |level| level.max(extracted)),
             };
         }
+        None if is_settled(&job.state) => {}
         None => {
             job.changed = super::now();
             let why = match damaged {
@@ -167,6 +168,11 @@ fn job_of(folder: &Path, damaged: bool) -> Option<Job> {
         }
     }
     Some(job)
+}
+
+/// Whether it goes on only when a person, or its next attachment, says so.
+pub(super) const fn is_settled(state: &State) -> bool {
+    matches!(state, State::Cancelled | State::Released | State::Parked)
 }
 
 /// What the record in the folder tells of a job's delivery.
@@ -211,6 +217,7 @@ fn guessed(folder: &Path, asked: Option<Asked>) -> Option<Job> {
         created,
         hooks_due: Vec::new(),
         hooks_done: Vec::new(),
+        wish: None,
         delivery: None,
     })
 }

@@ -11,7 +11,7 @@ use crate::dispatch::job::Job;
 use crate::durable;
 
 /// One step for each version: the step at 0 makes version 1 from an empty file.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE about (version INTEGER NOT NULL);
     INSERT INTO about (version) VALUES (1);
@@ -32,10 +32,12 @@ const MIGRATIONS: [&str; 2] = [
 ",
     // Jobs may be delivered: a record tells more than a program of version 1 understands.
     "",
+    // Records tell what was asked for.
+    "",
 ];
 
 /// The version that this program writes.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// SHA-256 of a record, lower-case hex. SQLite has no checksums of its own.
 pub(super) fn sha256(record: &str) -> String {
@@ -228,7 +230,9 @@ mod tests {
         for (id, record) in records {
             let (id, record): (String, String) = (id, record);
             let mut record: serde_json::Value = serde_json::from_str(&record).unwrap();
-            record.as_object_mut().unwrap().remove("delivery").unwrap();
+            for newer in ["delivery", "wish"] {
+                record.as_object_mut().unwrap().remove(newer).unwrap();
+            }
             let record = record.to_string();
             let change = "UPDATE jobs SET record = ?2, sha256 = ?3 WHERE id = ?1";
             old.execute(change, [&id, &record, &sha256(&record)])

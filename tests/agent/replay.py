@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Plaso's part, played from a recording of a real run: a slice takes as long as its file `delay` says.
+"""Plaso's part, played from a recording of a real run: a slice takes as long as its file `delay` says, by then.
 
 usage: replay.py SCRIPT ARGUMENTS...
 
@@ -26,8 +26,9 @@ def extract(evidence):
     with open(NUMBER, "wb") as file:
         file.write(number)
     print("Main (PID: 8) status: running, event data produced: 7, events produced: 0, file: OS:/evidence/x", flush=True)
-    with open(f"{recording()}/delay", encoding="ascii") as file:
-        time.sleep(float(file.read()))
+    begun = time.monotonic()
+    while time.monotonic() - begun < delay():
+        time.sleep(0.05)
     shutil.copyfile(f"{recording()}/storage.plaso", f"{ATTEMPT}/storage.plaso")
     print("Processing completed.")
 
@@ -42,6 +43,12 @@ def export():
         file.write(text.replace("disk-1", f"disk-{number}"))
     with open(f"{ATTEMPT}/receipt.json", "w", encoding="ascii") as file:
         json.dump({"documents": text.count("\n")}, file)
+
+
+def delay():
+    """How long this slice takes, in seconds."""
+    with open(f"{recording()}/delay", encoding="ascii") as file:
+        return float(file.read())
 
 
 def recording():

@@ -13,7 +13,7 @@ use crate::needs;
 use crate::scene::{Scene, assert_timeline_of, assert_untouched, json, mark_of};
 
 /// How long a slice takes that has to be met at work.
-const LONG: f64 = 60.0;
+pub const LONG: f64 = 60.0;
 
 /// `agent.stop_limit_seconds`; what heeds the wish to stop takes much less.
 const STOPPED: Duration = Duration::from_secs(20);

@@ -37,6 +37,8 @@ pub(super) enum Step {
     Act(usize, u8),
     HookEnded(usize),
     Later(u8),
+    /// New rules take this volume, or do not.
+    Rules(usize, bool),
     /// The agent is killed and comes back with what was kept.
     Crash,
     Shutdown,
@@ -57,7 +59,8 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => volume.clone().prop_map(Step::Progressed),
         2 => volume.clone().prop_map(Step::Room),
         3 => (volume.clone(), 0..4_u8).prop_map(|(one, what)| Step::Act(one, what)),
-        2 => volume.prop_map(Step::HookEnded),
+        2 => volume.clone().prop_map(Step::HookEnded),
+        1 => (volume, prop::bool::ANY).prop_map(|(one, taken)| Step::Rules(one, taken)),
         2 => (1..90_u8).prop_map(Step::Later),
         1 => Just(Step::Crash),
         1 => Just(Step::Shutdown),
@@ -65,9 +68,10 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..80)
 }
 
-fn rules() -> Rules {
+/// Rules that take these volumes.
+fn rules(taken: &BTreeSet<usize>) -> Rules {
     let evidence = AttachSettings {
-        points: vec!["/dev/sd[f-p]".into()],
+        points: taken.iter().map(|one| point(*one)).collect(),
         case: "4711".into(),
         ..AttachSettings::default()
     };
@@ -84,12 +88,16 @@ fn rules() -> Rules {
     }
 }
 
+fn point(number: usize) -> String {
+    format!("/dev/sd{}", ["f", "g", "h"][number])
+}
+
 pub(super) fn device(number: usize, sequence: u64) -> DeviceSnapshot {
     let controller = crate::device::ControllerIdentity {
         vendor: 0x1d0f,
         serial: format!("vol{number:017x}"),
         model: "Amazon Elastic Block Store".into(),
-        attachment: format!("/dev/sd{}", ["f", "g", "h"][number]),
+        attachment: point(number),
     };
     DeviceSnapshot {
         name: format!("nvme{number}n1"),
@@ -113,6 +121,8 @@ pub(super) struct World {
     pub(super) kept: BTreeMap<String, Job>,
     pub(super) attached: BTreeMap<usize, u64>,
     before: Vec<DeviceSnapshot>,
+    /// What the dispatcher was shown last.
+    shown: Vec<DeviceSnapshot>,
     sequence: u64,
     pub(super) at_work: BTreeSet<String>,
     pub(super) told_to_end: BTreeSet<String>,
@@ -124,19 +134,22 @@ pub(super) struct World {
     /// What was handed over: the number of the try.
     pub(super) outbox: BTreeMap<String, u32>,
     held: bool,
+    pub(super) taken: BTreeSet<usize>,
     /// Effects that are still carried out before the agent is killed.
     pub(super) fuse: Option<usize>,
 }
 
 impl World {
     pub(super) fn new() -> Self {
-        let (dispatcher, effects) = Dispatcher::restore(rules(), Vec::new(), &now(0));
+        let taken = BTreeSet::from_iter(0..VOLUMES);
+        let (dispatcher, effects) = Dispatcher::restore(rules(&taken), Vec::new(), &now(0));
         assert!(effects.is_empty());
         Self {
             dispatcher,
             kept: BTreeMap::new(),
             attached: BTreeMap::new(),
             before: Vec::new(),
+            shown: Vec::new(),
             sequence: 0,
             at_work: BTreeSet::new(),
             told_to_end: BTreeSet::new(),
@@ -147,6 +160,7 @@ impl World {
             stopping: false,
             outbox: BTreeMap::new(),
             held: false,
+            taken,
             fuse: None,
         }
     }
@@ -192,11 +206,23 @@ impl World {
                     let anew = self.asked_anew.get(&id).copied().unwrap_or_default();
                     assert!(done <= anew, "{id} was done and nobody asked for it again");
                 }
-                Effect::Stop { id } | Effect::Abandon { id } => {
+                Effect::Stop { id } => {
                     assert!(self.at_work.contains(&id), "{id} is not at work");
                     self.told_to_end.insert(id);
                 }
+                Effect::Abandon { id } => {
+                    assert!(self.at_work.contains(&id), "{id} is not at work");
+                    let node = &self.kept[&id].volume.node;
+                    let sequence = self.kept[&id].volume.sequence;
+                    let there = self
+                        .shown
+                        .iter()
+                        .any(|one| one.node == *node && one.sequence == sequence);
+                    assert!(!there, "{id} is read from a volume that is there");
+                    self.told_to_end.insert(id);
+                }
                 Effect::RunHook { id, name } => {
+                    assert!(!self.stopping, "no hook begins while stopping");
                     assert!(self.kept[&id].hooks_due.contains(&name));
                     assert!(self.hooks.insert((id, name)), "a hook runs twice at once");
                 }
@@ -240,8 +266,12 @@ impl World {
             self.outbox.entry(id.to_owned()).or_default();
         }
         let now = self.now();
-        let effects = self.dispatcher.ended(id, outcome, &now);
+        let effects = self.dispatcher.ended(id, outcome.clone(), &now);
         self.carry_out(effects);
+        if self.fuse.is_none() && !self.at_work.contains(id) {
+            let twice = self.dispatcher.ended(id, outcome, &now);
+            assert!(twice.is_empty(), "an attempt ended twice: {twice:?}");
+        }
     }
 
     /// What the wish to try again comes to.
@@ -303,7 +333,7 @@ impl World {
         (self.fuse, self.held) = (None, false);
         let jobs: Vec<Job> = self.kept.values().cloned().collect();
         let now = self.now();
-        let (dispatcher, effects) = Dispatcher::restore(rules(), jobs, &now);
+        let (dispatcher, effects) = Dispatcher::restore(rules(&self.taken), jobs, &now);
         self.dispatcher = dispatcher;
         self.carry_out(effects);
         self.tidy();
@@ -334,6 +364,7 @@ impl World {
             list.clone()
         };
         self.before = list;
+        self.shown.clone_from(&shown);
         let now = self.now();
         let effects = self.dispatcher.devices(&shown, &now);
         self.carry_out(effects);
@@ -384,6 +415,14 @@ impl World {
                 let now = self.now();
                 let effects = self.dispatcher.look(&now);
                 self.carry_out(effects);
+            }
+            Step::Rules(one, taken) => {
+                if *taken {
+                    self.taken.insert(*one);
+                } else {
+                    self.taken.remove(one);
+                }
+                self.dispatcher.set_rules(rules(&self.taken));
             }
             Step::Crash => self.crash(),
             Step::Shutdown => {
@@ -441,6 +480,7 @@ impl World {
 
     /// Lets everything come to its end with all volumes attached; nothing may be left in between.
     pub(super) fn settle(&mut self) {
+        self.taken = BTreeSet::from_iter(0..VOLUMES);
         self.crash();
         for one in 0..VOLUMES {
             self.step(&Step::Detach(one));

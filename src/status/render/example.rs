@@ -60,6 +60,7 @@ pub(in crate::status) fn job(id: &str, state: State) -> JobStatus {
         changed: "2026-11-20T02:59:59Z".to_owned(),
         hooks_due: Vec::new(),
         hooks_done: Vec::new(),
+        wish: None,
         delivery: None,
     };
     JobStatus {
