@@ -366,6 +366,27 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_machine_s_own_disk_is_not_evidence_though_a_table_lists_it() {
+        let attach = table(&["/dev/xvd*".to_owned()]);
+        for own in ["/dev/xvda", "/dev/sda", "vol-0123456789abcdef0"] {
+            let devices = DeviceSettings {
+                own: vec![own.into()],
+                ..DeviceSettings::default()
+            };
+            let Decision::Ignored(ignored) = assess(&ebs("xvda"), &devices, &attach) else {
+                panic!("{own} is the machine's own");
+            };
+            assert!(
+                ignored.reason.contains("[devices] own"),
+                "{}",
+                ignored.reason
+            );
+        }
+        let other = assess(&ebs("xvdf"), &DeviceSettings::default(), &attach);
+        assert!(matches!(other, Decision::Ours(_)));
+    }
+
     fn names_of_devices() -> impl Strategy<Value = String> {
         let known = vec![
             "nvme1n1", "sda", "vdb", "xvdf", "loop3", "dm-0", "md127", "sr0", "nbd1", "mmcblk0",

@@ -10,12 +10,13 @@ use crate::printable;
 const LONGEST_NAME: usize = 120;
 
 /// Links whose names come from the content of the disk, and from the order of attaching.
-const UNTRUSTED_LINKS: [&str; 5] = [
+const UNTRUSTED_LINKS: [&str; 6] = [
     "/dev/disk/by-label/",
     "/dev/disk/by-uuid/",
     "/dev/disk/by-partlabel/",
     "/dev/disk/by-partuuid/",
     "/dev/disk/by-diskseq/",
+    "/dev/disk/by-id/lvm-pv-uuid-",
 ];
 
 /// The names under which a device can be listed, the one that best tells it first.
@@ -25,7 +26,10 @@ pub(super) fn of(device: &DeviceSnapshot, kind: Kind) -> Result<Vec<String>, Str
         (Kind::Ebs, Some(controller)) => Ok(with_alias(attachment(&controller.attachment)?)),
         (Kind::Xen, _) => Ok(with_alias(node)),
         (Kind::Loop, _) => Ok(vec![node]),
-        (Kind::Other, _) | (Kind::Ebs, None) => links(device),
+        (Kind::Ebs, None) => links(device).map_err(|why| {
+            format!("its controller did not say where it is attached, and {why}; it is asked again")
+        }),
+        (Kind::Other, _) => links(device),
     }
 }
 
@@ -102,7 +106,8 @@ mod tests {
 
     #[test]
     fn the_content_of_a_disk_gives_it_no_name() {
-        let links = "/dev/disk/by-label/case-7 /dev/disk/by-uuid/1 /dev/disk/by-path/x /dev/disk/by-diskseq/3";
+        let links = "/dev/disk/by-label/case-7 /dev/disk/by-uuid/1 /dev/disk/by-path/x /dev/disk/by-diskseq/3 \
+                     /dev/disk/by-id/lvm-pv-uuid-a";
         let device = DeviceSnapshot {
             properties: [("DEVLINKS".to_owned(), links.to_owned())].into(),
             ..DeviceSnapshot::default()

@@ -60,8 +60,9 @@ impl Scene {
 
     /// From now on the slice of this log takes so many seconds.
     pub fn set_delay(&self, log: usize, delay: f64) {
-        let file = self.plaso.join(format!("log{log}/delay"));
-        fs::write(file, delay.to_string()).unwrap();
+        let folder = self.plaso.join(format!("log{log}"));
+        fs::write(folder.join("new"), delay.to_string()).unwrap();
+        fs::rename(folder.join("new"), folder.join("delay")).unwrap();
     }
 
     pub fn set_at_once(&mut self, at_once: usize) {
