@@ -1,12 +1,14 @@
 //! Tests of the dispatcher: what must hold whatever happens, in any order, with crashes at any moment.
 
+mod steps;
 mod world;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::plaso::verdict::Level;
-use world::{Step, World, device, id, now, steps};
+use steps::{Step, steps};
+use world::{World, device, id, now};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
