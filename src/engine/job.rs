@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -287,16 +288,27 @@ async fn begin(
     Ok(record)
 }
 
-/// Takes a fingerprint away from the thread that watches the cages.
+/// Takes a fingerprint away from the thread that watches the cages. Dropped, it lets go of the source soon: hashing
+/// all of it may take hours.
 pub(super) async fn fingerprint_of(
     source: &Arc<Source>,
     full: bool,
 ) -> Result<Option<Fingerprint>, EngineError> {
-    let source = Arc::clone(source);
-    let taken = tokio::task::spawn_blocking(move || source.fingerprint(full)).await;
+    let (source, stop) = (Arc::clone(source), Arc::<AtomicBool>::default());
+    let _stop = StopWhenDropped(Arc::clone(&stop));
+    let taken = tokio::task::spawn_blocking(move || source.fingerprint(full, &stop)).await;
     taken
         .map_err(|error| system("take the fingerprint", std::io::Error::other(error)))?
         .map_err(EngineError::Read)
+}
+
+/// Tells a thread that nobody waits for it any more.
+struct StopWhenDropped(Arc<AtomicBool>);
+
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn other_terms(engine: &Engine, record: &JobRecord, request: &JobRequest) -> Option<String> {
