@@ -135,6 +135,7 @@ impl Agent {
         let id = job.id.clone();
         let request = JobRequest {
             source: job.volume.node.clone(),
+            sequence: job.volume.sequence,
             output: job
                 .folder
                 .parent()

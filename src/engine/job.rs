@@ -105,6 +105,7 @@ pub async fn run(
     let is_device =
         fs::metadata(&request.source).is_ok_and(|about| about.file_type().is_block_device());
     let source = match open(&request.source).await {
+        Ok(source) if is_other(&source, request) => return Err(EngineError::Gone),
         Ok(source) => Arc::new(source),
         Err(error) if is_device => return Err(or_gone(error, || request.source.exists()).await),
         Err(error) => return Err(error),
@@ -121,6 +122,11 @@ pub async fn run(
         Err(_) if !source.still_present() => Err(EngineError::Gone),
         result => result,
     }
+}
+
+/// Whether another volume is behind the node than the one that was meant when it was decided.
+fn is_other(source: &Source, request: &JobRequest) -> bool {
+    request.sequence.is_some() && request.sequence != source.facts.disk_sequence
 }
 
 /// Waits for a place to plan in; says so where there is something to wait for.
