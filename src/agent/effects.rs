@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::progress::Tracker;
-use super::{Agent, Work, aside, sentence};
+use super::{Agent, Work, aside, outcome, sentence};
 use crate::dispatch::job::{Job, State};
 use crate::dispatch::{Effect, Outcome};
 use crate::durable;
@@ -169,7 +169,14 @@ impl Agent {
         if let Err(error) = ledger::note(&job.folder, &job) {
             let (why, help) = (sentence(&error), format!("dfagent retry {id}"));
             let now = self.now();
-            let outcome = Outcome::NeedsOperator { why, help };
+            let outcome = if durable::is_full(&error) {
+                let reserve = self.in_force.settings().reserve_bytes();
+                self.wanted.insert(id.to_owned(), reserve);
+                let free = durable::free_bytes(&self.in_force.jobs()).unwrap_or_default();
+                outcome::waits_for_room(free >> 20, reserve >> 20)
+            } else {
+                Outcome::NeedsOperator { why, help }
+            };
             let effects = self.dispatcher.ended(id, outcome, &now);
             return self.carry_out(effects);
         }
@@ -276,20 +283,25 @@ impl Agent {
         }
     }
 
-    /// Lets jobs that wait for room go on when there is enough.
+    /// Lets one job that waits for room go on when there is enough: the next one may, too, when this one has begun.
     pub(super) fn look_for_room(&mut self) {
         if self.wanted.is_empty() || !self.room_is_due() {
             return;
         }
         self.room_looked = Instant::now();
         let free = durable::free_bytes(&self.in_force.jobs()).unwrap_or(u64::MAX);
-        let ready: Vec<String> = self
-            .wanted
-            .iter()
-            .filter(|(_, wanted)| free >= wanted.saturating_add(MARGIN))
-            .map(|(id, _)| id.clone())
+        let jobs = self.dispatcher.jobs().map(|(job, ..)| job);
+        let waiting: Vec<&Job> = jobs
+            .filter(|job| matches!(job.state, State::Waiting { .. }))
             .collect();
-        for id in ready {
+        self.wanted
+            .retain(|id, _| waiting.iter().any(|job| job.id == *id));
+        let wanted = |job: &&&Job| self.wanted.get(&job.id);
+        let ready = waiting
+            .iter()
+            .filter(|job| wanted(job).is_some_and(|wanted| free >= wanted.saturating_add(MARGIN)));
+        let next = ready.min_by_key(|job| (-job.priority, &job.created, &job.id));
+        if let Some(id) = next.map(|job| job.id.clone()) {
             self.wanted.remove(&id);
             let now = self.now();
             let effects = self.dispatcher.room(&id, &now);

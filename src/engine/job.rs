@@ -15,7 +15,7 @@ use super::handing_over::HandingOver;
 use super::places::{Membership, Place, Work};
 use super::presence::or_gone;
 use super::slice::{SliceRun, stopped};
-use super::{Engine, EngineError, JobRequest, Progress, Talk, finish, planning};
+use super::{Engine, EngineError, JobRequest, Progress, Talk, finish, planning, room};
 use crate::cage::CagedEvidence;
 use crate::clock::now;
 use crate::durable;
@@ -117,6 +117,8 @@ pub async fn run(
         () = gone(&source, &talk) => Err(EngineError::Gone),
         result = steps(&engine, &source, request, &talk) => result,
     };
+    let reserve = engine.settings.reserve_bytes();
+    let result = result.map_err(|error| room::or_full(error, &request.output, reserve));
     match result {
         Err(error) if is_device => Err(or_gone(error, || source.still_present()).await),
         Err(_) if !source.still_present() => Err(EngineError::Gone),
@@ -166,9 +168,29 @@ async fn steps(
     let name = request.name.clone().unwrap_or_else(made_up);
     let mounts = request.mountpoint.as_ref().map(|folder| folder.join(&name));
     let folder = Arc::new(JobFolder::open(request.output.join(&name), mounts)?);
+    let reserve = engine.settings.reserve_bytes();
+    match steps_in(&folder, name, engine, source, request, talk).await {
+        // Seen before room is given back.
+        Err(error) => {
+            let error = room::or_full(error, folder.path(), reserve);
+            room::give_back(&folder).await;
+            Err(error)
+        }
+        done => done,
+    }
+}
+
+async fn steps_in(
+    folder: &Arc<JobFolder>,
+    name: String,
+    engine: &Arc<Engine>,
+    source: &Arc<Source>,
+    request: &JobRequest,
+    talk: &Talk,
+) -> Result<JobResult, EngineError> {
     if let Some(manifest) = folder.manifest()? {
         HandingOver::of(request, &name, &[])
-            .close(&folder, &manifest)
+            .close(folder, &manifest)
             .await?;
         return Ok(JobResult {
             folder: folder.path().to_path_buf(),
@@ -176,18 +198,19 @@ async fn steps(
             already_done: true,
         });
     }
+    room::check(folder.path(), engine.settings.reserve_bytes())?;
     let membership = engine.places.join(request.priority);
-    let begin = begin(engine, source, &folder, request, talk);
+    let begin = begin(engine, source, folder, request, talk);
     let record = unless_stopped(talk, begin).await?;
     let selection = record.terms.selection.clone();
     let planning = async {
         let _place = turn_to_plan(&membership, talk).await;
         match folder.plan()? {
             Some(plan) => {
-                let open = planning::reopen(engine, source, &folder, &plan, talk).await?;
+                let open = planning::reopen(engine, source, folder, &plan, talk).await?;
                 Ok((plan, open))
             }
-            None => planning::make_plan(engine, &selection, source, &folder, talk).await,
+            None => planning::make_plan(engine, &selection, source, folder, talk).await,
         }
     };
     let (plan, open) = unless_stopped(talk, planning).await?;
@@ -196,7 +219,7 @@ async fn steps(
     let context = JobContext {
         engine: Arc::clone(engine),
         source: Arc::clone(source),
-        folder: Arc::clone(&folder),
+        folder: Arc::clone(folder),
         talk: talk.clone(),
         selection,
         filesystems: views(&plan, &open),
@@ -212,10 +235,10 @@ async fn steps(
         slices,
         open,
     };
-    let finish = finish::finish(engine, source, &folder, talk, done);
+    let finish = finish::finish(engine, source, folder, talk, done);
     let manifest = unless_stopped(talk, finish).await?;
     HandingOver::of(request, &manifest.job, &[])
-        .close(&folder, &manifest)
+        .close(folder, &manifest)
         .await?;
     Ok(JobResult {
         folder: folder.path().to_path_buf(),

@@ -12,6 +12,7 @@ pub mod job;
 pub mod places;
 pub mod planning;
 mod presence;
+mod room;
 pub mod slice;
 
 use std::path::{Path, PathBuf};
