@@ -4,12 +4,14 @@
 //! file and never half of one. What the cage left behind is opened without following links, must be a
 //! regular file with one name, and is read up to a limit.
 
+use std::error::Error;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
+use nix::libc;
 use nix::sys::statvfs::statvfs;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
@@ -124,11 +126,23 @@ pub fn sync_folder(path: &Path) -> Result<(), FileError> {
         .map_err(system("flush", path))
 }
 
-/// Bytes that can still be written on the file system of a folder.
+/// Bytes that can still be written on the file system of a folder; 0 where no file can be made any more.
 #[must_use]
 pub fn free_bytes(folder: &Path) -> Option<u64> {
     let about = statvfs(folder).ok()?;
+    // Some file systems do not count files.
+    if about.files() > 0 && about.files_available() == 0 {
+        return Some(0);
+    }
     about.blocks_available().checked_mul(about.fragment_size())
+}
+
+/// Whether a file system or a quota had no room, anywhere in an error's causes.
+#[must_use]
+pub fn is_full(error: &(dyn Error + 'static)) -> bool {
+    let code = error.downcast_ref::<io::Error>();
+    let code = code.and_then(io::Error::raw_os_error);
+    matches!(code, Some(libc::ENOSPC | libc::EDQUOT)) || error.source().is_some_and(is_full)
 }
 
 /// Makes a folder and its parents.

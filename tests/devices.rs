@@ -13,9 +13,12 @@
 )]
 
 mod lab;
+#[path = "devices/many.rs"]
+mod many;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -83,6 +86,11 @@ fn trials(needs: &[Need]) -> Vec<Trial> {
             "after_a_storm_of_real_events_the_list_is_the_truth",
             needs,
             storm,
+        ),
+        trial(
+            "after_ten_thousand_events_shuffled_doubled_and_lost_the_list_is_what_sysfs_says",
+            needs,
+            many::ten_thousand,
         ),
         trial(
             "after_an_overflow_of_the_socket_the_list_is_the_truth",
@@ -159,7 +167,14 @@ impl Loop {
 
     /// Makes the kernel send an event of this device.
     fn poke(&self) {
-        fs::write(format!("/sys/block/{}/uevent", self.name()), "change").unwrap();
+        assert!(self.poked(), "{} is there", self.name());
+    }
+
+    /// The same for one that may be gone; whether there is an event.
+    fn poked(&self) -> bool {
+        let file = format!("/sys/block/{}/uevent", self.name());
+        let file = File::options().write(true).open(file);
+        file.is_ok_and(|mut file| file.write_all(b"change").is_ok())
     }
 
     fn is_in(&self, devices: &[DeviceSnapshot]) -> bool {

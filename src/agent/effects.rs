@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::progress::Tracker;
-use super::{Agent, Work, aside, sentence};
+use super::{Agent, Work, aside, outcome, sentence};
 use crate::dispatch::job::{Job, State};
 use crate::dispatch::{Effect, Outcome};
 use crate::durable;
@@ -14,6 +14,7 @@ use crate::engine::{JobRequest, Talk, job};
 use crate::hooks::{self, HookFacts};
 use crate::ledger;
 use crate::plaso::verdict::Level;
+use crate::status::OperatorTask;
 use crate::telemetry::events::Event;
 
 /// How long after a failure to write the ledger it is tried again, and how often room is looked for.
@@ -24,21 +25,32 @@ pub(super) const MARGIN: u64 = 64 << 20;
 
 impl Agent {
     /// Carries out, in order. What cannot be written down holds up what follows, but for ends: those are
-    /// never held up.
+    /// never held up. What else fails holds up its own job.
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Stop { id } => self.stop(&id),
                 Effect::Abandon { id } => self.abandon(&id),
-                effect if self.stuck.is_empty() => self.carry_out_one(effect),
-                effect => self.stuck.push_back(effect),
+                effect => {
+                    let waits = self.has_to_wait(&effect, self.stuck.len());
+                    if waits || !self.carry_out_one(&effect) {
+                        self.stuck.push_back(effect);
+                    }
+                }
             }
             self.changed = true;
         }
     }
 
-    fn carry_out_one(&mut self, effect: Effect) {
-        let written = match &effect {
+    /// Whether the ledger cannot be written, or one of the first that are stuck is of the same job.
+    fn has_to_wait(&self, effect: &Effect, first: usize) -> bool {
+        let mut before = self.stuck.iter().take(first);
+        self.trouble.is_some() || before.any(|one| job_of(one) == job_of(effect))
+    }
+
+    /// Carries it out; false if it has to be tried again.
+    fn carry_out_one(&mut self, effect: &Effect) -> bool {
+        let done = match effect {
             Effect::Keep { job, what } => {
                 let kept = self.ledger.keep(job, what);
                 if kept.is_ok() {
@@ -66,15 +78,26 @@ impl Agent {
             }
             Effect::Stop { .. } | Effect::Abandon { .. } => Ok(()),
         };
-        if let Err(why) = written {
+        let Err(why) = done else {
+            return true;
+        };
+        self.last_stuck = Some(Instant::now());
+        let job = job_of(effect);
+        if matches!(effect, Effect::Keep { .. }) {
             tracing::error!(
                 dfagent_error = why,
                 "the ledger cannot be written; it is tried again"
             );
             self.trouble = Some(why);
-            self.stuck.push_front(effect);
-            self.last_stuck = Some(Instant::now());
+        } else {
+            tracing::error!(
+                dfagent_error = why,
+                dfagent_job = job,
+                "a job cannot go on; it is tried again"
+            );
+            self.held_up.insert(job.to_owned(), why);
         }
+        false
     }
 
     /// Tries again what is stuck.
@@ -86,13 +109,36 @@ impl Agent {
             return;
         }
         (self.last_stuck, self.trouble) = (None, None);
-        while let Some(effect) = self.stuck.pop_front() {
-            self.carry_out_one(effect);
-            if self.last_stuck.is_some() {
-                return;
+        self.held_up.clear();
+        let mut place = 0;
+        while let Some(effect) = self.stuck.get(place).cloned() {
+            if self.has_to_wait(&effect, place) {
+                place += 1;
+                continue;
+            }
+            drop(self.stuck.remove(place));
+            if !self.carry_out_one(&effect) {
+                self.stuck.insert(place, effect);
+                place += 1;
             }
         }
         self.changed = true;
+    }
+
+    /// Why a job that was asked for something does not do it yet, if so.
+    pub(super) fn waits_because(&self, id: &str) -> Option<String> {
+        let ledger = self.trouble.as_ref();
+        let ledger = ledger.map(|why| format!("write that down, so it waits: {why}"));
+        let job = self.held_up.get(id);
+        ledger.or_else(|| job.map(|why| format!("do that yet; it is tried again by itself: {why}")))
+    }
+
+    /// What a person has to do about jobs that stand still.
+    pub(super) fn held_up_tasks(&self) -> impl Iterator<Item = OperatorTask> {
+        self.held_up.iter().map(|(id, why)| OperatorTask {
+            why: format!("{id} stands still until that is mended, because the agent {why}"),
+            command: "journalctl -u dfagent".to_owned(),
+        })
     }
 
     fn stop(&mut self, id: &str) {
@@ -123,7 +169,14 @@ impl Agent {
         if let Err(error) = ledger::note(&job.folder, &job) {
             let (why, help) = (sentence(&error), format!("dfagent retry {id}"));
             let now = self.now();
-            let outcome = Outcome::NeedsOperator { why, help };
+            let outcome = if durable::is_full(&error) {
+                let reserve = self.in_force.settings().reserve_bytes();
+                self.wanted.insert(id.to_owned(), reserve);
+                let free = durable::free_bytes(&self.in_force.jobs()).unwrap_or_default();
+                outcome::waits_for_room(free >> 20, reserve >> 20)
+            } else {
+                Outcome::NeedsOperator { why, help }
+            };
             let effects = self.dispatcher.ended(id, outcome, &now);
             return self.carry_out(effects);
         }
@@ -135,6 +188,7 @@ impl Agent {
         let id = job.id.clone();
         let request = JobRequest {
             source: job.volume.node.clone(),
+            sequence: job.volume.sequence,
             output: job
                 .folder
                 .parent()
@@ -229,20 +283,25 @@ impl Agent {
         }
     }
 
-    /// Lets jobs that wait for room go on when there is enough.
+    /// Lets one job that waits for room go on when there is enough: the next one may, too, when this one has begun.
     pub(super) fn look_for_room(&mut self) {
         if self.wanted.is_empty() || !self.room_is_due() {
             return;
         }
         self.room_looked = Instant::now();
         let free = durable::free_bytes(&self.in_force.jobs()).unwrap_or(u64::MAX);
-        let ready: Vec<String> = self
-            .wanted
-            .iter()
-            .filter(|(_, wanted)| free >= wanted.saturating_add(MARGIN))
-            .map(|(id, _)| id.clone())
+        let jobs = self.dispatcher.jobs().map(|(job, ..)| job);
+        let waiting: Vec<&Job> = jobs
+            .filter(|job| matches!(job.state, State::Waiting { .. }))
             .collect();
-        for id in ready {
+        self.wanted
+            .retain(|id, _| waiting.iter().any(|job| job.id == *id));
+        let wanted = |job: &&&Job| self.wanted.get(&job.id);
+        let ready = waiting
+            .iter()
+            .filter(|job| wanted(job).is_some_and(|wanted| free >= wanted.saturating_add(MARGIN)));
+        let next = ready.min_by_key(|job| (-job.priority, &job.created, &job.id));
+        if let Some(id) = next.map(|job| job.id.clone()) {
             self.wanted.remove(&id);
             let now = self.now();
             let effects = self.dispatcher.room(&id, &now);
@@ -275,6 +334,24 @@ impl Agent {
         .into_iter()
         .flatten()
         .min()
+    }
+}
+
+/// The job that an effect is about; a folder has its job's name.
+fn job_of(effect: &Effect) -> &str {
+    match effect {
+        Effect::Keep { job, .. } => &job.id,
+        Effect::SetAside { folder } => folder
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default(),
+        Effect::Start { id }
+        | Effect::Stop { id }
+        | Effect::Abandon { id }
+        | Effect::Withdraw { id }
+        | Effect::Redeliver { id }
+        | Effect::Tidy { id }
+        | Effect::RunHook { id, .. } => id,
     }
 }
 

@@ -109,9 +109,12 @@ struct Agent {
     totals: Totals,
     /// Free bytes that jobs wait for.
     wanted: BTreeMap<String, u64>,
-    /// What cannot be done until the ledger can be written again, in order.
+    /// What cannot be done until the ledger can be written again, or what its job needs first, in order.
     stuck: VecDeque<Effect>,
+    /// Why the ledger cannot be written.
     trouble: Option<String>,
+    /// Why single jobs cannot go on.
+    held_up: BTreeMap<String, String>,
     last_stuck: Option<Instant>,
     room_looked: Instant,
     told: mpsc::UnboundedSender<Told>,
@@ -166,6 +169,7 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
         wanted: BTreeMap::new(),
         stuck: VecDeque::new(),
         trouble: None,
+        held_up: BTreeMap::new(),
         last_stuck: None,
         room_looked: started,
         told,
@@ -373,11 +377,9 @@ impl Agent {
                 let action = asked.action.name().to_owned();
                 Event::ActionDone { job, by, action }.emit();
                 self.carry_out(effects);
-                match &self.trouble {
+                match self.waits_because(&asked.job) {
                     None => Answer::Done(sentence),
-                    Some(why) => Answer::Refused {
-                        why: format!("write that down, so it waits: {why}"),
-                    },
+                    Some(why) => Answer::Refused { why },
                 }
             }
             Err(refusal) => Answer::Refused {

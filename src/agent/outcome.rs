@@ -32,15 +32,20 @@ fn of_error(id: &str, error: &EngineError) -> Outcome {
         EngineError::WorkFull {
             free_mib,
             reserve_mib,
-        } => Outcome::Waits(format!(
-            "only {free_mib} MiB are free for results; it goes on by itself when {} MiB are",
-            reserve_mib.saturating_add(super::effects::MARGIN >> 20)
-        )),
+        } => waits_for_room(*free_mib, *reserve_mib),
         EngineError::OtherTerms { .. } | EngineError::SourceChanged { .. } => {
             needs_operator(error, format!("dfagent retry --anew {id}"))
         }
         _ => needs_operator(error, format!("dfagent retry {id}")),
     }
+}
+
+/// There is too little room for results.
+pub(super) fn waits_for_room(free_mib: u64, reserve_mib: u64) -> Outcome {
+    Outcome::Waits(format!(
+        "only {free_mib} MiB are free for results; it goes on by itself when {} MiB are",
+        reserve_mib.saturating_add(super::effects::MARGIN >> 20)
+    ))
 }
 
 /// The device was pulled between the moment it was seen and the moment it was opened.

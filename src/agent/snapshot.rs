@@ -166,6 +166,7 @@ impl Agent {
                 command: "dfagent check".to_owned(),
             });
         }
+        tasks.extend(self.held_up_tasks());
         tasks.extend(self.deliveries.tasks());
         for (job, ..) in self.dispatcher.jobs() {
             tasks.extend(about(job, self.results.get(&job.id)));

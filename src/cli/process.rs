@@ -91,6 +91,7 @@ async fn process(args: &ProcessArgs, settings: Settings, output: PathBuf) -> any
     let request = JobRequest {
         cloud: None,
         source: args.source.clone(),
+        sequence: None,
         output,
         name: None,
         mountpoint: None,

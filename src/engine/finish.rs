@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::filesystem::OpenFilesystem;
 use super::job::{fingerprint_of, sweep};
-use super::{Engine, EngineError, Progress, Talk, planning};
+use super::{Engine, EngineError, Progress, Talk, planning, room};
 use crate::clock::now;
 use crate::delivery::local;
 use crate::delivery::outbox::Outbox;
@@ -47,13 +47,7 @@ pub(super) async fn finish(
         "joining the slices into one timeline".to_owned(),
     ));
     let wanted = engine.settings.reserve_bytes() + local::timeline_bytes(folder, &slices);
-    if let Some(free) = durable::free_bytes(folder.path()).filter(|free| *free < wanted) {
-        let (free_mib, reserve_mib) = (free >> 20, wanted >> 20);
-        return Err(EngineError::WorkFull {
-            free_mib,
-            reserve_mib,
-        });
-    }
+    room::check(folder.path(), wanted)?;
     let timeline = local::deliver(&engine.cage, folder, &slices).await?;
     talk.tell(Progress::Stage(
         "releasing the source and checking that it is untouched".to_owned(),

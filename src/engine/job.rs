@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -14,7 +15,7 @@ use super::handing_over::HandingOver;
 use super::places::{Membership, Place, Work};
 use super::presence::or_gone;
 use super::slice::{SliceRun, stopped};
-use super::{Engine, EngineError, JobRequest, Progress, Talk, finish, planning};
+use super::{Engine, EngineError, JobRequest, Progress, Talk, finish, planning, room};
 use crate::cage::CagedEvidence;
 use crate::clock::now;
 use crate::durable;
@@ -104,6 +105,7 @@ pub async fn run(
     let is_device =
         fs::metadata(&request.source).is_ok_and(|about| about.file_type().is_block_device());
     let source = match open(&request.source).await {
+        Ok(source) if is_other(&source, request) => return Err(EngineError::Gone),
         Ok(source) => Arc::new(source),
         Err(error) if is_device => return Err(or_gone(error, || request.source.exists()).await),
         Err(error) => return Err(error),
@@ -115,11 +117,18 @@ pub async fn run(
         () = gone(&source, &talk) => Err(EngineError::Gone),
         result = steps(&engine, &source, request, &talk) => result,
     };
+    let reserve = engine.settings.reserve_bytes();
+    let result = result.map_err(|error| room::or_full(error, &request.output, reserve));
     match result {
         Err(error) if is_device => Err(or_gone(error, || source.still_present()).await),
         Err(_) if !source.still_present() => Err(EngineError::Gone),
         result => result,
     }
+}
+
+/// Whether another volume is behind the node than the one that was meant when it was decided.
+fn is_other(source: &Source, request: &JobRequest) -> bool {
+    request.sequence.is_some() && request.sequence != source.facts.disk_sequence
 }
 
 /// Waits for a place to plan in; says so where there is something to wait for.
@@ -159,9 +168,29 @@ async fn steps(
     let name = request.name.clone().unwrap_or_else(made_up);
     let mounts = request.mountpoint.as_ref().map(|folder| folder.join(&name));
     let folder = Arc::new(JobFolder::open(request.output.join(&name), mounts)?);
+    let reserve = engine.settings.reserve_bytes();
+    match steps_in(&folder, name, engine, source, request, talk).await {
+        // Seen before room is given back.
+        Err(error) => {
+            let error = room::or_full(error, folder.path(), reserve);
+            room::give_back(&folder).await;
+            Err(error)
+        }
+        done => done,
+    }
+}
+
+async fn steps_in(
+    folder: &Arc<JobFolder>,
+    name: String,
+    engine: &Arc<Engine>,
+    source: &Arc<Source>,
+    request: &JobRequest,
+    talk: &Talk,
+) -> Result<JobResult, EngineError> {
     if let Some(manifest) = folder.manifest()? {
         HandingOver::of(request, &name, &[])
-            .close(&folder, &manifest)
+            .close(folder, &manifest)
             .await?;
         return Ok(JobResult {
             folder: folder.path().to_path_buf(),
@@ -169,19 +198,20 @@ async fn steps(
             already_done: true,
         });
     }
+    room::check(folder.path(), engine.settings.reserve_bytes())?;
     let membership = engine.places.join(request.priority);
-    let begin = begin(engine, source, &folder, request, talk);
+    let begin = begin(engine, source, folder, request, talk);
     let record = unless_stopped(talk, begin).await?;
     let selection = Arc::clone(&record.terms.selection);
     let planning = async {
         let _place = turn_to_plan(&membership, talk).await;
         match folder.plan()? {
             Some(plan) => {
-                let open = planning::reopen(engine, source, &folder, &plan, talk).await?;
+                let open = planning::reopen(engine, source, folder, &plan, talk).await?;
                 Ok((plan, open))
             }
             None => {
-                let made = planning::make_plan(engine, &selection, source, &folder, talk).await?;
+                let made = planning::make_plan(engine, &selection, source, folder, talk).await?;
                 talk.tell(Progress::PlanMade);
                 Ok(made)
             }
@@ -193,7 +223,7 @@ async fn steps(
     let context = JobContext {
         engine: Arc::clone(engine),
         source: Arc::clone(source),
-        folder: Arc::clone(&folder),
+        folder: Arc::clone(folder),
         talk: talk.clone(),
         selection,
         filesystems: views(&plan, &open),
@@ -209,10 +239,10 @@ async fn steps(
         slices,
         open,
     };
-    let finish = finish::finish(engine, source, &folder, talk, done);
+    let finish = finish::finish(engine, source, folder, talk, done);
     let manifest = unless_stopped(talk, finish).await?;
     HandingOver::of(request, &manifest.job, &[])
-        .close(&folder, &manifest)
+        .close(folder, &manifest)
         .await?;
     Ok(JobResult {
         folder: folder.path().to_path_buf(),
@@ -291,16 +321,27 @@ async fn begin(
     Ok(record)
 }
 
-/// Takes a fingerprint away from the thread that watches the cages.
+/// Takes a fingerprint away from the thread that watches the cages. Dropped, it lets go of the source soon: hashing
+/// all of it may take hours.
 pub(super) async fn fingerprint_of(
     source: &Arc<Source>,
     full: bool,
 ) -> Result<Option<Fingerprint>, EngineError> {
-    let source = Arc::clone(source);
-    let taken = tokio::task::spawn_blocking(move || source.fingerprint(full)).await;
+    let (source, stop) = (Arc::clone(source), Arc::<AtomicBool>::default());
+    let _stop = StopWhenDropped(Arc::clone(&stop));
+    let taken = tokio::task::spawn_blocking(move || source.fingerprint(full, &stop)).await;
     taken
         .map_err(|error| system("take the fingerprint", std::io::Error::other(error)))?
         .map_err(EngineError::Read)
+}
+
+/// Tells a thread that nobody waits for it any more.
+struct StopWhenDropped(Arc<AtomicBool>);
+
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn other_terms(engine: &Engine, record: &JobRecord, request: &JobRequest) -> Option<String> {

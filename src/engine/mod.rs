@@ -12,6 +12,7 @@ pub mod job;
 pub mod places;
 pub mod planning;
 mod presence;
+mod room;
 pub mod slice;
 
 use std::path::{Path, PathBuf};
@@ -50,6 +51,8 @@ pub struct Engine {
 pub struct JobRequest {
     /// The source.
     pub source: PathBuf,
+    /// The kernel's number of the attachment that is meant (`diskseq`); none: whatever is there.
+    pub sequence: Option<u64>,
     /// The folder in which the job's folder is made.
     pub output: PathBuf,
     /// The name of the job and its folder; none: made of the source's name and content.

@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long slices after triage wait for a job that has not had its triage. A job that takes longer, because
-/// its disk is slow or very large, no longer keeps the others back.
+/// How long slices after triage wait for a job that has not had its triage, from the last place that it got: its turn
+/// comes later the more jobs there are. A job that takes longer, because its disk is slow or very large, no longer
+/// keeps the others back.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Work that takes a place, the most urgent first.
@@ -87,7 +88,7 @@ impl Queue {
         awaited.filter(|until| *until > now).max()
     }
 
-    fn take(&mut self, ticket: u64) {
+    fn take(&mut self, ticket: u64, now: Instant) {
         let Some(place) = self.waiting.iter().position(|one| one.ticket == ticket) else {
             return;
         };
@@ -95,6 +96,7 @@ impl Queue {
         (self.taken, self.given) = (self.taken + 1, self.given + 1);
         if let Some(member) = self.members.get_mut(&waited.member) {
             (member.running, member.served) = (member.running + 1, self.given);
+            member.awaited_until = member.awaited_until.map(|_| now + PATIENCE);
         }
     }
 
@@ -208,7 +210,7 @@ impl Membership {
                 let mut queue = self.places.queue();
                 let now = Instant::now();
                 if queue.next(now) == Some(ticket) {
-                    queue.take(ticket);
+                    queue.take(ticket, now);
                     break;
                 }
                 queue.kept_back_until(now)
@@ -315,6 +317,28 @@ mod tests {
         let begun = Instant::now();
         let _place = one.place(Work::Later).await;
         assert_eq!(begun.elapsed().as_secs(), PATIENCE.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_wait_for_their_turn_triage_of_each_comes_before_later_slices() {
+        const JOBS: usize = 20;
+        let places = Places::new(2);
+        let members: Vec<Membership> = (0..JOBS).map(|_| places.join(0)).collect();
+        let (triaged, early) = (Cell::new(0), Cell::new(0));
+        let run = async |member: &Membership| {
+            for work in [Work::Planning, Work::Triage, Work::Later] {
+                let _place = member.place(work).await;
+                early.set(early.get() + usize::from(work == Work::Later && triaged.get() < JOBS));
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                if work == Work::Triage {
+                    triaged.set(triaged.get() + 1);
+                    member.triage_is_over();
+                }
+            }
+        };
+        let mut tasks: FuturesUnordered<_> = members.iter().map(run).collect();
+        while tasks.next().await.is_some() {}
+        assert_eq!((triaged.get(), early.get()), (JOBS, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::export::Exported;
 use super::filesystem::system;
 use super::job::JobContext;
-use super::{EngineError, Progress};
+use super::{EngineError, Progress, room};
 use crate::cage::command::inside;
 use crate::cage::task::{take_over, words};
 use crate::cage::{CageRequest, Caged, CagedEvidence, Ended};
@@ -220,6 +220,9 @@ impl<'a> SliceRun<'a> {
                 }
             }
         };
+        if !ended.is_success() {
+            self.watch_space(&mut caged)?;
+        }
         let (says_completed, cpu) = (says_completed(&caged.output()), caged.cpu_time());
         Ok(Extracted {
             ended,
@@ -232,17 +235,7 @@ impl<'a> SliceRun<'a> {
     /// Ends the run before the disk is full: Plaso would hang there.
     fn watch_space(&self, caged: &mut Caged) -> Result<(), EngineError> {
         let reserve = self.job.engine.settings.reserve_bytes();
-        match durable::free_bytes(self.job.folder.path()) {
-            Some(free) if free < reserve => {
-                caged.kill();
-                let (free_mib, reserve_mib) = (free >> 20, reserve >> 20);
-                Err(EngineError::WorkFull {
-                    free_mib,
-                    reserve_mib,
-                })
-            }
-            _ => Ok(()),
-        }
+        room::check(self.job.folder.path(), reserve).inspect_err(|_| caged.kill())
     }
 
     fn look(&self, caged: &Caged, detector: &mut StallDetector, now: Duration) -> Option<String> {

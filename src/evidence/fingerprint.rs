@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use schemars::JsonSchema;
@@ -83,6 +84,19 @@ fn offsets(size: u64) -> Vec<u64> {
 /// # Errors
 /// Read errors of the source.
 pub fn take(source: &File, size: u64, full: bool) -> io::Result<Fingerprint> {
+    take_until(source, size, full, &AtomicBool::new(false))
+}
+
+/// The same; hashing the whole source ends in an error once `stop` is set.
+///
+/// # Errors
+/// Read errors of the source, and that it was stopped.
+pub fn take_until(
+    source: &File,
+    size: u64,
+    full: bool,
+    stop: &AtomicBool,
+) -> io::Result<Fingerprint> {
     forget_cached(source);
     let mut all = Sha256::new();
     let mut sectors = Vec::new();
@@ -96,7 +110,7 @@ pub fn take(source: &File, size: u64, full: bool) -> io::Result<Fingerprint> {
             sha256: durable::hex(&Sha256::digest(&buffer)),
         });
     }
-    let full_sha256 = full.then(|| hash_whole(source)).transpose()?;
+    let full_sha256 = full.then(|| hash_whole(source, stop)).transpose()?;
     let about = source.metadata()?;
     let file = about.is_file().then(|| FileStamp {
         modified: about.mtime(),
@@ -119,16 +133,19 @@ pub fn take(source: &File, size: u64, full: bool) -> io::Result<Fingerprint> {
     })
 }
 
-fn hash_whole(source: &File) -> io::Result<String> {
-    struct FromStart<'a>(&'a File, u64);
+fn hash_whole(source: &File, stop: &AtomicBool) -> io::Result<String> {
+    struct FromStart<'a>(&'a File, u64, &'a AtomicBool);
     impl io::Read for FromStart<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.2.load(Ordering::Relaxed) {
+                return Err(io::Error::other("nobody waits for the hash any more"));
+            }
             let count = self.0.read_at(buffer, self.1)?;
             self.1 += count as u64;
             Ok(count)
         }
     }
-    durable::hash_reader(FromStart(source, 0)).map(|(hash, _)| hash)
+    durable::hash_reader(FromStart(source, 0, stop)).map(|(hash, _)| hash)
 }
 
 /// Asks the kernel to drop what it has cached, so that the device is read and not memory.
@@ -205,6 +222,19 @@ mod tests {
         let found = differences(&before, &after).join("; ");
         assert!(found.contains("sector at byte 1044480"), "{found}");
         assert!(found.contains("whole source"), "{found}");
+    }
+
+    #[test]
+    fn the_hash_of_a_whole_source_ends_when_nobody_waits_for_it() {
+        // Endless, so that this would never end by itself.
+        let open = File::open("/dev/zero").unwrap();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let hashing = scope.spawn(|| hash_whole(&open, &stop));
+            assert!(!hashing.is_finished());
+            stop.store(true, Ordering::Relaxed);
+            assert!(hashing.join().unwrap().is_err());
+        });
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use nix::libc;
 use nix::sys::stat::{major, minor};
@@ -301,15 +302,15 @@ impl Source {
         }
     }
 
-    /// Takes the fingerprint; none for a folder.
+    /// Takes the fingerprint; none for a folder. Hashing all of it ends in an error once `stop` is set.
     ///
     /// # Errors
     /// Read errors of the source.
-    pub fn fingerprint(&self, full: bool) -> io::Result<Option<Fingerprint>> {
+    pub fn fingerprint(&self, full: bool, stop: &AtomicBool) -> io::Result<Option<Fingerprint>> {
         let (Some(file), Some(size)) = (&self.file, self.facts.size) else {
             return Ok(None);
         };
-        fingerprint::take(file, size, full).map(Some)
+        fingerprint::take_until(file, size, full, stop).map(Some)
     }
 
     /// Whether the attachment is still the one that was opened: same device, same sequence number. The kernel takes

@@ -1,4 +1,4 @@
-//! Where the agent keeps its things: too little room, no room at all, a damaged ledger.
+//! Where the agent keeps its things: too little room, no room at all, a damaged ledger, a name that is taken.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use dfagent::status::Action;
 use libtest_mimic::{Failed, Trial};
 
 use crate::daemon::{Agent, find};
@@ -14,16 +15,35 @@ use crate::lab::{Need, tool, trial};
 use crate::needs;
 use crate::scene::{Scene, assert_timeline_of, json, mark_of};
 
+/// How long a slice takes that has to be met at work.
+const LONG: f64 = 60.0;
+
 pub fn trials(one: &LazyDisk, two: &LazyDisk) -> Vec<Trial> {
     let needs = needs();
     let mut small = needs.clone();
     small.push(Need::Driver("tmpfs"));
-    let (low, full, damaged) = (one.clone(), one.clone(), two.clone());
+    let (low, at_work, hashed) = (one.clone(), two.clone(), one.clone());
+    let (full, blocked, damaged) = (one.clone(), one.clone(), two.clone());
     vec![
         trial(
             "a_job_without_room_waits_and_goes_on_by_itself_when_there_is_room",
             &small,
             move || low_on_room(low.get()),
+        ),
+        trial(
+            "a_job_that_runs_out_of_room_gives_back_what_it_has_begun_and_goes_on_by_itself",
+            &small,
+            move || full_at_work(at_work.get()),
+        ),
+        trial(
+            "a_volume_that_is_released_while_it_is_hashed_is_let_go_of",
+            &needs,
+            move || released_while_hashed(hashed.get()),
+        ),
+        trial(
+            "what_one_job_cannot_have_done_holds_up_no_other_job",
+            &needs,
+            move || held_up(blocked.get()),
         ),
         trial(
             "a_full_disk_under_the_ledger_is_told_and_what_was_meant_is_done_when_there_is_room",
@@ -114,6 +134,100 @@ fn low_on_room(disk: &Disk) -> Result<(), Failed> {
     let job = agent.wait_for(&id, "done").job;
     assert_timeline_of(disk, &job.folder);
     end(agent, &scene, small)
+}
+
+/// Two slices at work side by side: both folders go.
+fn full_at_work(disk: &Disk) -> Result<(), Failed> {
+    let (small, mut scene) = on_small(disk);
+    scene.set_at_once(2);
+    (0..disk.logs).for_each(|log| scene.set_delay(log, LONG));
+    let agent = scene.start();
+    let id = agent.wait_job();
+    agent.wait("both slices are at work", |status| {
+        let progress = find(status, &id)?.progress.as_ref()?;
+        (progress.at_work.len() == disk.logs).then_some(())
+    });
+    let slices = scene.jobs().join(&id).join("slices");
+    assert_eq!(names(&slices, "").len(), disk.logs);
+    small.fill_but(4 << 20);
+    let job = agent.wait_for(&id, "waiting").job;
+    let said = format!("{:?}", job.state);
+    assert!(said.contains("goes on by itself when 72 MiB are"), "{said}");
+    assert_eq!(names(&slices, ""), Vec::<String>::new());
+
+    (0..disk.logs).for_each(|log| scene.set_delay(log, 0.0));
+    small.make_room();
+    let job = agent.wait_for(&id, "done").job;
+    assert_timeline_of(disk, &job.folder);
+    end(agent, &scene, small)
+}
+
+fn released_while_hashed(disk: &Disk) -> Result<(), Failed> {
+    let mut scene = Scene::replaying(disk, 1, 0.0);
+    scene.configure(&scene.loops.nodes(), "[evidence]\nfull_hash = true\n");
+    scene.loops.detach(0);
+    let image = scene.at("disk.img");
+    // Hashing so much takes much longer than it may be in use afterwards.
+    tool("truncate", &["--size=64G", image.to_str().unwrap()]);
+    scene.loops.attach(0, &image);
+    let agent = scene.start();
+    let id = agent.wait_job();
+    agent.wait("it is hashed", |status| {
+        let progress = find(status, &id)?.progress.as_ref()?;
+        progress.stage.contains("hashing").then_some(())
+    });
+    agent.act(Action::Release, &id).unwrap();
+    agent.wait_for(&id, "released");
+    scene.loops.detach(0);
+    let (status, _) = agent.stop();
+    assert_eq!(status.code(), Some(0));
+    scene.assert_nothing_left();
+    Ok(())
+}
+
+/// A file stands where the outbox keeps what it takes back, so nothing can be taken back of one job.
+fn held_up(disk: &Disk) -> Result<(), Failed> {
+    let mut scene = Scene::replaying(disk, 2, 0.0);
+    let agent = scene.start();
+    let done = agent.wait_done(1).remove(0);
+    let before = mark_of(&done.folder.join("manifest.json"));
+    let outbox = scene.directory().join("outbox");
+    let taken = outbox.join(format!(".{}.old", done.id));
+    fs::create_dir_all(&outbox)?;
+    fs::write(&taken, "")?;
+    let said = agent.act(Action::Retry { anew: true }, &done.id);
+    let why = said.unwrap_err();
+    assert!(why.contains("tried again by itself"), "{why}");
+    let tasks = agent.status().needs_operator;
+    let told = |text: &str| tasks.iter().any(|task| task.why.contains(text));
+    assert!(told(&format!("{} stands still", done.id)), "{tasks:#?}");
+    assert!(!told("the ledger"), "{tasks:#?}");
+
+    make(&scene.at("other.img"), 1, disk.logs);
+    scene.loops.attach(1, &scene.at("other.img"));
+    let other = agent.wait("the other one is done", |status| {
+        let other = status.jobs.iter().find(|job| job.job.id != done.id)?;
+        (other.job.state.name() == "done").then(|| other.job.clone())
+    });
+    assert_eq!(
+        json(&other.folder.join("manifest.json"))["verdict"]["level"],
+        "complete"
+    );
+    assert_eq!(
+        mark_of(&done.folder.join("manifest.json")),
+        before,
+        "it is kept until then"
+    );
+
+    fs::remove_file(&taken)?;
+    agent.wait_done(2);
+    assert_ne!(mark_of(&done.folder.join("manifest.json")), before);
+    assert_timeline_of(disk, &done.folder);
+    let left = agent.status().needs_operator;
+    assert!(left.is_empty(), "{left:#?}");
+    agent.stop();
+    scene.assert_nothing_left();
+    Ok(())
 }
 
 /// The agent first: it holds files there.

@@ -9,6 +9,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::daemon::find;
 use crate::disks::{Disk, LINES, LazyDisk, make, make_empty, slice_name};
+use crate::lab::dice::Dice;
 use crate::lab::trial;
 use crate::needs;
 use crate::scene::{Scene, assert_timeline_of, json};
@@ -35,7 +36,7 @@ pub fn trials(two: &LazyDisk) -> Vec<Trial> {
         ),
         trial(
             format!(
-                "the_triage_of_{DISKS}_disks_comes_before_everything_else_and_all_get_their_own_timeline"
+                "the_triage_of_{DISKS}_disks_attached_at_once_comes_before_everything_else_and_all_get_their_own_timeline"
             ),
             &needs,
             move || many_at_once(many.get()),
@@ -120,12 +121,25 @@ fn many_at_once(disk: &Disk) -> Result<(), Failed> {
     let mut scene = Scene::replaying(disk, DISKS, 0.1);
     scene.set_at_once(2);
     scene.loops.detach(0);
-    for number in 0..DISKS {
-        let image = scene.at(&format!("disk-{number}.img"));
-        make(&image, number, disk.logs);
-        scene.loops.attach(number, &image);
+    let images: Vec<_> = (0..DISKS)
+        .map(|number| scene.at(&format!("disk-{number}.img")))
+        .collect();
+    for (number, image) in images.iter().enumerate() {
+        make(image, number, disk.logs);
     }
     let agent = scene.start();
+    // The first ones are still at their triage when the last one comes.
+    scene.set_delay(0, 10.0);
+    let mut dice = Dice::new("disks");
+    let mut places: Vec<usize> = (0..DISKS).collect();
+    for image in &images {
+        let place = places.swap_remove(dice.index(places.len()));
+        scene.loops.attach(place, image);
+    }
+    agent.wait("all are seen", |status| {
+        (status.jobs.len() == DISKS).then_some(())
+    });
+    scene.set_delay(0, 0.1);
     let jobs = agent.wait_done(DISKS);
     let (mut uuids, mut ids) = (BTreeSet::new(), BTreeSet::new());
     for job in &jobs {

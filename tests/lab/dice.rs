@@ -34,6 +34,12 @@ impl Dice {
             .unwrap_or(0)
     }
 
+    /// One of so many places.
+    pub fn index(&mut self, count: usize) -> usize {
+        let limit = u32::try_from(count).unwrap();
+        self.roll_below(limit) as usize
+    }
+
     /// A moment of a run, the first ones included.
     pub fn moment(&mut self, length: Duration) -> Duration {
         length.mul_f64(self.roll())
