@@ -445,7 +445,9 @@ impl Agent {
         self.carry_out(effects);
         self.power();
         let now = Instant::now();
-        self.watchdog.set_busy(!self.work.is_empty());
+        // A job that may not go on has nothing to show.
+        let held = self.deliveries.ec2.hold().is_some();
+        self.watchdog.set_busy(!self.work.is_empty() && !held);
         if self.watchdog.due(now) {
             self.notifier.alive();
             self.watchdog.fed(now);

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::filesystem::OpenFilesystem;
-use super::job::{fingerprint_of, sweep};
+use super::hashing::fingerprint_of;
+use super::job::sweep;
 use super::{Engine, EngineError, Progress, Talk, planning, room};
 use crate::clock::now;
 use crate::delivery::local;
@@ -48,17 +49,20 @@ pub(super) async fn finish(
     ));
     let wanted = engine.settings.reserve_bytes() + local::timeline_bytes(folder, &slices);
     room::check(folder.path(), wanted)?;
-    let timeline = local::deliver(&engine.cage, folder, &slices).await?;
+    let timeline = talk
+        .during(local::deliver(&engine.cage, folder, &slices))
+        .await?;
     talk.tell(Progress::Stage(
         "releasing the source and checking that it is untouched".to_owned(),
     ));
     let selection = &record.terms.selection;
-    let listings = listings_now(engine, selection, source, folder, &plan, &open).await?;
+    let listings = listings_now(engine, selection, source, folder, &plan, &open);
+    let listings = talk.during(listings).await?;
     drop(open);
     if !source.still_present() {
         return Err(EngineError::Gone);
     }
-    let custody = custody(engine, source, &record, listings).await?;
+    let custody = custody(engine, source, &record, listings, talk).await?;
     if !custody.still_present {
         return Err(EngineError::Gone);
     }
@@ -126,6 +130,7 @@ async fn custody(
     source: &Arc<Source>,
     record: &JobRecord,
     listings: Vec<[String; 2]>,
+    talk: &Talk,
 ) -> Result<Custody, EngineError> {
     let still_present = source.still_present();
     let full = engine.settings.evidence.full_hash
@@ -134,7 +139,7 @@ async fn custody(
             .as_ref()
             .is_some_and(|before| before.full_sha256.is_some());
     let after = if still_present {
-        fingerprint_of(source, full).await?
+        fingerprint_of(source, full, talk).await?
     } else {
         None
     };

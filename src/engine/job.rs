@@ -5,13 +5,13 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use super::filesystem::{OpenFilesystem, system};
 use super::handing_over::HandingOver;
+use super::hashing::fingerprint_of;
 use super::places::{Membership, Place, Work};
 use super::presence::or_gone;
 use super::slice::{SliceRun, stopped};
@@ -87,8 +87,8 @@ pub struct JobResult {
     pub already_done: bool,
 }
 
-/// How often an attached source is looked for while a job is at work.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often an attached source and the steps of its job are looked at.
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// Brings a job to its end, from wherever an earlier run left it.
 ///
@@ -114,7 +114,7 @@ pub async fn run(
     // found out after that moment counts.
     let result = tokio::select! {
         biased;
-        () = gone(&source, &talk) => Err(EngineError::Gone),
+        () = gone(&source) => Err(EngineError::Gone),
         result = steps(&engine, &source, request, &talk) => result,
     };
     let reserve = engine.settings.reserve_bytes();
@@ -150,10 +150,9 @@ async fn open(path: &Path) -> Result<Source, EngineError> {
 }
 
 /// Ends when the attachment that was opened is no longer there.
-async fn gone(source: &Source, talk: &Talk) {
+async fn gone(source: &Source) {
     let mut looks = tokio::time::interval(LOOK);
     while source.still_present() {
-        talk.tell(Progress::Alive);
         looks.tick().await;
     }
 }
@@ -278,7 +277,7 @@ async fn begin(
     if hash_all {
         talk.tell(Progress::Stage("hashing the whole source".to_owned()));
     }
-    let before = fingerprint_of(source, hash_all).await?;
+    let before = fingerprint_of(source, hash_all, talk).await?;
     let Some(mut record) = known else {
         let record = JobRecord {
             case: request.case.clone(),
@@ -319,29 +318,6 @@ async fn begin(
     record.resumed += 1;
     folder.keep_record(&record)?;
     Ok(record)
-}
-
-/// Takes a fingerprint away from the thread that watches the cages. Dropped, it lets go of the source soon: hashing
-/// all of it may take hours.
-pub(super) async fn fingerprint_of(
-    source: &Arc<Source>,
-    full: bool,
-) -> Result<Option<Fingerprint>, EngineError> {
-    let (source, stop) = (Arc::clone(source), Arc::<AtomicBool>::default());
-    let _stop = StopWhenDropped(Arc::clone(&stop));
-    let taken = tokio::task::spawn_blocking(move || source.fingerprint(full, &stop)).await;
-    taken
-        .map_err(|error| system("take the fingerprint", std::io::Error::other(error)))?
-        .map_err(EngineError::Read)
-}
-
-/// Tells a thread that nobody waits for it any more.
-struct StopWhenDropped(Arc<AtomicBool>);
-
-impl Drop for StopWhenDropped {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 fn other_terms(engine: &Engine, record: &JobRecord, request: &JobRequest) -> Option<String> {

@@ -8,6 +8,7 @@ pub mod export;
 pub mod filesystem;
 pub mod finish;
 mod handing_over;
+mod hashing;
 pub mod job;
 pub mod places;
 pub mod planning;
@@ -76,7 +77,8 @@ pub struct JobRequest {
 /// What happens, for whoever shows it.
 #[derive(Clone, Debug)]
 pub enum Progress {
-    /// The job is alive; told about once a second.
+    /// The job is alive: a step came further, or is one that ends by itself. Told about once a second; not told
+    /// while the system keeps us waiting for a device.
     Alive,
     /// A step of the job began.
     Stage(String),
@@ -144,6 +146,21 @@ impl Talk {
     /// Tells.
     pub fn tell(&self, progress: Progress) {
         (self.listener)(progress);
+    }
+
+    /// Awaits a step that ends by itself, such as a cage, which has a time limit: while it lasts, the job is alive.
+    ///
+    /// Cancel-safe if the step is.
+    pub async fn during<T>(&self, step: impl Future<Output = T>) -> T {
+        let mut looks = tokio::time::interval(job::LOOK);
+        let mut step = std::pin::pin!(step);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut step => return done,
+                _ = looks.tick() => self.tell(Progress::Alive),
+            }
+        }
     }
 }
 
@@ -318,4 +335,34 @@ pub fn select(
         None => settings.plaso.parsers.clone(),
     };
     Ok(Arc::new(Selection { filters, parsers }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_is_alive_while_a_step_that_ends_by_itself_lasts_and_by_nothing_else() {
+        let told = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&told);
+        let talk = Talk {
+            listener: Arc::new(move |progress| {
+                assert!(matches!(progress, Progress::Alive));
+                count.fetch_add(1, Ordering::Relaxed);
+            }),
+            stop: watch::channel(false).1,
+        };
+        let second = Duration::from_secs(1);
+        let answer = talk.during(async {
+            tokio::time::sleep(10 * second).await;
+            "answer"
+        });
+        assert_eq!(answer.await, "answer");
+        let during = told.load(Ordering::Relaxed);
+        assert!((10..=11).contains(&during), "{during}");
+        tokio::time::sleep(10 * second).await;
+        assert_eq!(told.load(Ordering::Relaxed), during);
+    }
 }

@@ -65,7 +65,8 @@ pub async fn make_plan(
                     "taking the census of {}",
                     record.label
                 )));
-                let census = census(engine, selection, &filesystem, folder).await?;
+                let census = census(engine, selection, &filesystem, folder);
+                let census = talk.during(census).await?;
                 plan.listings.push(census.listing_sha256.clone());
                 add_slices(&mut plan.slices, &census, &filesystem.label, several);
                 complete(engine, &mut record, &filesystem, census);
@@ -191,7 +192,7 @@ async fn probe(
         read_only: Vec::new(),
         limit: PROBE_LIMIT,
     };
-    task.run(&engine.cage, &attempt, &[]).await?;
+    talk.during(task.run(&engine.cage, &attempt, &[])).await?;
     let report = durable::read_json(&attempt.join(PROBE_ANSWER), MOST_ANSWER)?;
     durable::remove_folder(&attempt)?;
     report.ok_or_else(|| TaskError::no_answer("probe").into())

@@ -317,7 +317,10 @@ impl<'a> SliceRun<'a> {
             // All arms may be dropped at any time: `wait`, `tick` and `stopped` are cancel-safe.
             tokio::select! {
                 ended = caged.wait() => break ended,
-                _ = looks.tick() => self.watch_space(&mut caged)?,
+                _ = looks.tick() => {
+                    self.job.talk.tell(Progress::Alive);
+                    self.watch_space(&mut caged)?;
+                }
                 () = stopped(&mut stop) => {
                     caged.kill();
                     caged.wait().await;
@@ -417,9 +420,8 @@ impl<'a> SliceRun<'a> {
         take_over(&self.attempt, &kept, &files)?;
         files.retain(|name| name != DOCUMENTS);
         for file in &files {
-            record
-                .files
-                .push(FileRecord::of(kept.join(file), format!("slices/{name}/{file}")).await?);
+            let hashed = FileRecord::of(kept.join(file), format!("slices/{name}/{file}"));
+            record.files.push(self.job.talk.during(hashed).await?);
         }
         record.seconds = begun.elapsed().as_secs_f64();
         durable::write_json(&kept.join("slice.json"), &record)?;

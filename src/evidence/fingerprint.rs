@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use schemars::JsonSchema;
@@ -84,18 +84,38 @@ fn offsets(size: u64) -> Vec<u64> {
 /// # Errors
 /// Read errors of the source.
 pub fn take(source: &File, size: u64, full: bool) -> io::Result<Fingerprint> {
-    take_until(source, size, full, &AtomicBool::new(false))
+    take_watched(source, size, full, &Watch::default())
 }
 
-/// The same; hashing the whole source ends in an error once `stop` is set.
+/// What somebody who waits for a fingerprint sees and says: hashing all of a source may take hours.
+#[derive(Debug, Default)]
+pub struct Watch {
+    read: AtomicU64,
+    left: AtomicBool,
+}
+
+impl Watch {
+    /// Bytes that were hashed so far.
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Says that nobody waits for it any more.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The same; hashing the whole source ends in an error once nobody waits for it any more.
 ///
 /// # Errors
 /// Read errors of the source, and that it was stopped.
-pub fn take_until(
+pub fn take_watched(
     source: &File,
     size: u64,
     full: bool,
-    stop: &AtomicBool,
+    watch: &Watch,
 ) -> io::Result<Fingerprint> {
     forget_cached(source);
     let mut all = Sha256::new();
@@ -110,7 +130,7 @@ pub fn take_until(
             sha256: durable::hex(&Sha256::digest(&buffer)),
         });
     }
-    let full_sha256 = full.then(|| hash_whole(source, stop)).transpose()?;
+    let full_sha256 = full.then(|| hash_whole(source, watch)).transpose()?;
     let about = source.metadata()?;
     let file = about.is_file().then(|| FileStamp {
         modified: about.mtime(),
@@ -133,19 +153,20 @@ pub fn take_until(
     })
 }
 
-fn hash_whole(source: &File, stop: &AtomicBool) -> io::Result<String> {
-    struct FromStart<'a>(&'a File, u64, &'a AtomicBool);
+fn hash_whole(source: &File, watch: &Watch) -> io::Result<String> {
+    struct FromStart<'a>(&'a File, &'a Watch);
     impl io::Read for FromStart<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            if self.2.load(Ordering::Relaxed) {
+            let Self(source, watch) = self;
+            if watch.left.load(Ordering::Relaxed) {
                 return Err(io::Error::other("nobody waits for the hash any more"));
             }
-            let count = self.0.read_at(buffer, self.1)?;
-            self.1 += count as u64;
+            let count = source.read_at(buffer, watch.read())?;
+            watch.read.fetch_add(count as u64, Ordering::Relaxed);
             Ok(count)
         }
     }
-    durable::hash_reader(FromStart(source, 0, stop)).map(|(hash, _)| hash)
+    durable::hash_reader(FromStart(source, watch)).map(|(hash, _)| hash)
 }
 
 /// Asks the kernel to drop what it has cached, so that the device is read and not memory.
@@ -228,11 +249,11 @@ mod tests {
     fn the_hash_of_a_whole_source_ends_when_nobody_waits_for_it() {
         // Endless, so that this would never end by itself.
         let open = File::open("/dev/zero").unwrap();
-        let stop = AtomicBool::new(false);
+        let watch = Watch::default();
         std::thread::scope(|scope| {
-            let hashing = scope.spawn(|| hash_whole(&open, &stop));
+            let hashing = scope.spawn(|| hash_whole(&open, &watch));
             assert!(!hashing.is_finished());
-            stop.store(true, Ordering::Relaxed);
+            watch.leave();
             assert!(hashing.join().unwrap().is_err());
         });
     }

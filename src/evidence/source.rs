@@ -7,7 +7,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use nix::libc;
 use nix::sys::stat::{major, minor};
@@ -16,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::claims;
-use super::fingerprint::{self, Fingerprint};
+use super::fingerprint::{self, Fingerprint, Watch};
 use crate::{durable, sys};
 
 /// The major number of loop devices (Documentation/admin-guide/devices.txt).
@@ -302,15 +301,15 @@ impl Source {
         }
     }
 
-    /// Takes the fingerprint; none for a folder. Hashing all of it ends in an error once `stop` is set.
+    /// Takes the fingerprint; none for a folder. Hashing all of it ends in an error once nobody waits for it.
     ///
     /// # Errors
     /// Read errors of the source.
-    pub fn fingerprint(&self, full: bool, stop: &AtomicBool) -> io::Result<Option<Fingerprint>> {
+    pub fn fingerprint(&self, full: bool, watch: &Watch) -> io::Result<Option<Fingerprint>> {
         let (Some(file), Some(size)) = (&self.file, self.facts.size) else {
             return Ok(None);
         };
-        fingerprint::take_until(file, size, full, stop).map(Some)
+        fingerprint::take_watched(file, size, full, watch).map(Some)
     }
 
     /// Whether the attachment is still the one that was opened: same device, same sequence number. The kernel takes
