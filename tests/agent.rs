@@ -6,7 +6,7 @@
 //!
 //! Agent, cage, disks and udevd are real everywhere. Plaso is real where it matters what it reads; where an agent is
 //! killed a hundred times, a recording of a real run stands for it, because its start alone takes seconds.
-//! `DFAGENT_TEST_KILLS=100` is the full number of kills, and a kill at each durable step; `DFAGENT_TEST_SEED` repeats.
+//! `DFAGENT_TEST_KILLS=30` is fewer of these kills, for a quick look; `DFAGENT_TEST_SEED` repeats.
 #![allow(
     clippy::allow_attributes,
     clippy::unwrap_used,

@@ -24,6 +24,7 @@ pub fn trials(one: &LazyDisk, two: &LazyDisk) -> Vec<Trial> {
     small.push(Need::Driver("tmpfs"));
     let (low, at_work, hashed) = (one.clone(), two.clone(), one.clone());
     let (full, blocked, damaged) = (one.clone(), one.clone(), two.clone());
+    let one_after = one.clone();
     vec![
         trial(
             "a_job_without_room_waits_and_goes_on_by_itself_when_there_is_room",
@@ -34,6 +35,11 @@ pub fn trials(one: &LazyDisk, two: &LazyDisk) -> Vec<Trial> {
             "a_job_that_runs_out_of_room_gives_back_what_it_has_begun_and_goes_on_by_itself",
             &small,
             move || full_at_work(at_work.get()),
+        ),
+        trial(
+            "jobs_that_wait_for_room_go_on_one_after_the_other",
+            &small,
+            move || one_by_one(one_after.get()),
         ),
         trial(
             "a_volume_that_is_released_while_it_is_hashed_is_let_go_of",
@@ -108,7 +114,11 @@ impl Drop for Small {
 }
 
 fn on_small(disk: &Disk) -> (Small, Scene) {
-    let mut scene = Scene::replaying(disk, 1, 2.0);
+    several_on_small(disk, 1)
+}
+
+fn several_on_small(disk: &Disk, volumes: usize) -> (Small, Scene) {
+    let mut scene = Scene::replaying(disk, volumes, 2.0);
     let small = Small::on(scene.at("small"));
     scene.keep_in(scene.at("small/agent"));
     (small, scene)
@@ -159,6 +169,28 @@ fn full_at_work(disk: &Disk) -> Result<(), Failed> {
     small.make_room();
     let job = agent.wait_for(&id, "done").job;
     assert_timeline_of(disk, &job.folder);
+    end(agent, &scene, small)
+}
+
+/// There may be room for one of them only.
+fn one_by_one(disk: &Disk) -> Result<(), Failed> {
+    let (small, mut scene) = several_on_small(disk, 2);
+    scene.copy(disk, "other.img");
+    scene.loops.attach(1, &scene.at("other.img"));
+    small.fill_but(4 << 20);
+    let agent = scene.start();
+    let wait_until_waiting = |count: usize| {
+        agent.wait(&format!("{count} wait"), |status| {
+            let states = status.jobs.iter().map(|one| one.job.state.name());
+            (states.filter(|state| *state == "waiting").count() == count).then_some(())
+        });
+    };
+    wait_until_waiting(2);
+    small.make_room();
+    wait_until_waiting(1);
+    for job in agent.wait_done(2) {
+        assert_timeline_of(disk, &job.folder);
+    }
     end(agent, &scene, small)
 }
 
