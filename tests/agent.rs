@@ -30,6 +30,8 @@ mod disks;
 #[path = "agent/ec2.rs"]
 mod ec2;
 mod lab;
+#[path = "agent/life.rs"]
+mod life;
 #[path = "agent/loops.rs"]
 mod loops;
 #[path = "agent/scene.rs"]
@@ -67,6 +69,7 @@ fn main() {
     trials.extend(swaps::trials(&two));
     trials.extend(storage::trials(&one, &two));
     trials.extend(settings::trials(&one));
+    trials.extend(life::trials(&one, &two));
     trials.extend(deliveries::trials(&two));
     trials.extend(streams::trials(&two));
     trials.extend(ec2::trials(&two));

@@ -417,11 +417,16 @@ impl Agent {
     fn end(&mut self) -> Result<(), AgentError> {
         self.tasks.abort_all();
         self.hooks.abort_all();
-        let names: Vec<String> = self.work.keys().cloned().collect();
+        let mut names: Vec<String> = self.work.keys().cloned().collect();
         for id in &names {
             let now = self.now();
             let effects = self.dispatcher.ended(id, Outcome::Stopped, &now);
             self.carry_out(effects);
+        }
+        if !self.hooks.is_empty() {
+            let jobs = self.dispatcher.jobs();
+            let due = jobs.filter_map(|(job, ..)| Some((job.hooks_due.first()?, &job.id)));
+            names.extend(due.map(|(hook, id)| format!("the hook {hook} of {id}")));
         }
         if !names.is_empty() {
             Event::LateAtStop { names }.emit();
