@@ -32,6 +32,8 @@ mod ec2;
 #[path = "agent/endings.rs"]
 mod endings;
 mod lab;
+#[path = "agent/life.rs"]
+mod life;
 #[path = "agent/loops.rs"]
 mod loops;
 #[path = "agent/scene.rs"]
@@ -69,6 +71,7 @@ fn main() {
     trials.extend(swaps::trials(&two));
     trials.extend(storage::trials(&one, &two));
     trials.extend(settings::trials(&one));
+    trials.extend(life::trials(&one, &two));
     trials.extend(deliveries::trials(&two));
     trials.extend(streams::trials(&two));
     trials.extend(ec2::trials(&two));

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinSet};
 
 use crate::clock;
 use crate::config::Settings;
@@ -42,12 +42,13 @@ use crate::printable;
 use crate::status::access::Access;
 
 use crate::status::server::{ActionRequest, Server, SocketError};
-use crate::status::{Answer, JobResultStatus, Status, Totals};
+use crate::status::{Answer, JobResultStatus, Status, Totals, jobs};
 use crate::telemetry::events::Event;
 
 use configuration::InForce;
 pub use configuration::Origin;
 use deliveries::Deliveries;
+use power::PowerOff;
 use progress::Tracker;
 use wait::{Happening, Signals, TaskResult};
 
@@ -130,10 +131,9 @@ struct Agent {
     stop_until: Option<Instant>,
     /// Whether the thread that watches devices has ended by itself.
     blind: bool,
-    idle_since: Option<Instant>,
     /// Whether a job was at work since the agent was started.
     had_work: bool,
-    powering_off: Option<JoinHandle<()>>,
+    power: PowerOff,
 }
 
 /// Runs until it is told to stop.
@@ -183,9 +183,8 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
         waker: watcher.waker(),
         stop_until: None,
         blind: false,
-        idle_since: None,
         had_work: false,
-        powering_off: None,
+        power: PowerOff::default(),
         in_force,
     };
     agent.results = snapshot::results_of(&agent.dispatcher).await;
@@ -204,6 +203,7 @@ pub async fn run(origin: Origin) -> Result<(), AgentError> {
             Some(told) = heard.recv() => Happening::Told(told),
             Some(ended) = agent.tasks.join_next_with_id() => Happening::ended(ended),
             Some(Ok((id, record))) = agent.hooks.join_next() => Happening::Hook(id, record),
+            Some(tried) = agent.power.command.join_next() => Happening::PowerTried(tried),
             Some(asked) = asked.recv() => Happening::Asked(asked),
             signal = signals.next() => signal,
             Some(changed) = reloads.recv() => Happening::Reload(changed),
@@ -286,6 +286,7 @@ impl Agent {
                 let effects = self.dispatcher.hook_ended(&id, record);
                 self.carry_out(effects);
             }
+            Happening::PowerTried(tried) => self.power_tried(tried),
             Happening::Asked(asked) => self.asked(asked),
             Happening::Terminate => self.terminate(),
             Happening::Reload(changed) => {
@@ -352,7 +353,7 @@ impl Agent {
                 self.totals.jobs += 1;
                 let seconds = work.map(|work| work.tracker.progress(Instant::now()).seconds);
                 self.totals.job_seconds += seconds.unwrap_or_default();
-                let shown = outcome::result_status(&done.folder, &done.manifest);
+                let shown = jobs::result(&done.folder, &done.manifest);
                 self.results.insert(id.clone(), shown);
             }
             Ok(Err(EngineError::WorkFull { reserve_mib, .. })) => {
@@ -418,11 +419,16 @@ impl Agent {
     fn end(&mut self) -> Result<(), AgentError> {
         self.tasks.abort_all();
         self.hooks.abort_all();
-        let names: Vec<String> = self.work.keys().cloned().collect();
+        let mut names: Vec<String> = self.work.keys().cloned().collect();
         for id in &names {
             let now = self.now();
             let effects = self.dispatcher.ended(id, Outcome::Stopped, &now);
             self.carry_out(effects);
+        }
+        if !self.hooks.is_empty() {
+            let jobs = self.dispatcher.jobs();
+            let due = jobs.filter_map(|(job, ..)| Some((job.hooks_due.first()?, &job.id)));
+            names.extend(due.map(|(hook, id)| format!("the hook {hook} of {id}")));
         }
         if !names.is_empty() {
             Event::LateAtStop { names }.emit();

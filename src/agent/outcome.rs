@@ -8,12 +8,7 @@ use crate::dispatch::Outcome;
 use crate::engine::EngineError;
 use crate::engine::job::JobResult;
 use crate::evidence::source::SourceError;
-use crate::manifest::Manifest;
 use crate::printable;
-use crate::status::JobResultStatus;
-
-/// Reasons of a verdict that `status` shows; the rest is in the report.
-const MOST_REASONS: usize = 20;
 
 /// The outcome of an attempt that came to an end by itself.
 pub(super) fn of(id: &str, result: &Result<JobResult, EngineError>, handed_over: bool) -> Outcome {
@@ -71,18 +66,5 @@ pub(super) fn of_broken(id: &str, error: &tokio::task::JoinError) -> Outcome {
         why: "there is a mistake in dfagent, which is named in its log; please report it"
             .to_owned(),
         help: format!("dfagent retry {id}"),
-    }
-}
-
-/// What `status` says about a finished job.
-pub(super) fn result_status(folder: &std::path::Path, manifest: &Manifest) -> JobResultStatus {
-    let reasons = manifest.verdict.reasons.iter().take(MOST_REASONS);
-    let timeline = manifest.timeline.as_ref();
-    JobResultStatus {
-        reasons: reasons
-            .map(|reason| printable::line(&reason.text, 300))
-            .collect(),
-        documents: timeline.map_or(0, |timeline| timeline.documents),
-        timeline: timeline.map(|timeline| folder.join(&timeline.file.path).display().to_string()),
     }
 }

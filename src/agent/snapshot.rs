@@ -1,22 +1,18 @@
 //! What `status` is told, made of everything that the agent knows; published at most a few times a second.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Agent, outcome};
+use super::Agent;
 use crate::clock;
 use crate::dispatch::Dispatcher;
-use crate::dispatch::job::{Job, State};
+use crate::dispatch::job::Job;
 use crate::durable;
-use crate::manifest::Manifest;
 use crate::metrics;
-use crate::plaso::verdict::Level;
-use crate::status::attention;
 use crate::status::render::brief;
 use crate::status::{
-    AgentStatus, JobResultStatus, JobStatus, OperatorTask, SCHEMA, Status, Totals,
+    AgentStatus, JobResultStatus, JobStatus, OperatorTask, SCHEMA, Status, Totals, attention, jobs,
 };
 
 /// The shortest time between two snapshots.
@@ -24,9 +20,6 @@ pub(super) const PAUSE: Duration = Duration::from_millis(250);
 
 /// The shortest time between two writings of the metrics.
 const METRICS: Duration = Duration::from_secs(15);
-
-/// The largest manifest that is read for `status`.
-const MOST_MANIFEST: u64 = 256 * 1024 * 1024;
 
 /// What is shown before anything is known.
 pub(super) fn empty() -> Status {
@@ -56,18 +49,11 @@ pub(super) fn empty() -> Status {
 
 /// What the manifests of jobs that were done before say.
 pub(super) async fn results_of(dispatcher: &Dispatcher) -> BTreeMap<String, JobResultStatus> {
-    let done = dispatcher
-        .jobs()
-        .filter(|(job, ..)| matches!(job.state, State::Done { .. } | State::Delivering { .. }));
-    let folders: Vec<(String, PathBuf)> = done
-        .map(|(job, ..)| (job.id.clone(), job.folder.clone()))
-        .collect();
+    let known: Vec<Job> = dispatcher.jobs().map(|(job, ..)| job.clone()).collect();
     let read = tokio::task::spawn_blocking(move || {
-        let results = folders.into_iter().filter_map(|(id, folder)| {
-            let path = folder.join("manifest.json");
-            let manifest: Manifest = durable::read_json(&path, MOST_MANIFEST).ok()??;
-            Some((id, outcome::result_status(&folder, &manifest)))
-        });
+        let results = known
+            .iter()
+            .filter_map(|job| Some((job.id.clone(), jobs::recall(job)?)));
         results.collect()
     });
     read.await.unwrap_or_default()
@@ -101,12 +87,11 @@ impl Agent {
     fn status(&self) -> Status {
         let now = Instant::now();
         let settings = self.in_force.settings();
-        let mut jobs: Vec<JobStatus> = self
-            .dispatcher
-            .jobs()
+        let all = self.dispatcher.jobs();
+        let mut shown: Vec<JobStatus> = all
             .map(|(job, attached, stopping)| self.job(job, attached, stopping, now))
             .collect();
-        jobs.sort_by(|one, other| place(&one.job).cmp(&place(&other.job)));
+        jobs::sort(&mut shown);
         let stopping = self.stop_until.is_some();
         let agent = AgentStatus {
             since: Some(self.since.clone()),
@@ -124,10 +109,11 @@ impl Agent {
         let mut status = Status {
             schema: SCHEMA.to_owned(),
             agent,
-            jobs,
+            jobs: shown,
             ignored: self.dispatcher.ignored().to_vec(),
             needs_operator: self.own_troubles(),
         };
+        status.needs_operator.extend(self.power.task());
         status.needs_operator = attention::tasks(&status);
         status
     }
@@ -150,7 +136,8 @@ impl Agent {
         }
     }
 
-    fn own_troubles(&self) -> Vec<OperatorTask> {
+    /// Everything that a person has to do, but for jobs that stand still by themselves.
+    pub(super) fn own_troubles(&self) -> Vec<OperatorTask> {
         let mut tasks = Vec::new();
         if let Some(why) = &self.trouble {
             tasks.push(OperatorTask {
@@ -169,50 +156,8 @@ impl Agent {
         tasks.extend(self.held_up_tasks());
         tasks.extend(self.deliveries.tasks());
         for (job, ..) in self.dispatcher.jobs() {
-            tasks.extend(about(job, self.results.get(&job.id)));
+            tasks.extend(attention::after(job, self.results.get(&job.id)));
         }
         tasks
     }
-}
-
-/// What a person should look at after a job: no timeline, or a hook that failed.
-fn about(job: &Job, result: Option<&JobResultStatus>) -> Vec<OperatorTask> {
-    let mut tasks = Vec::new();
-    let failed = State::Done {
-        verdict: Level::Failed,
-    };
-    let delivery = attention::delivery(job);
-    let extracted = job.delivery.as_ref().map(|delivery| delivery.extracted);
-    if job.state == failed && extracted.is_none_or(|level| level == Level::Failed) {
-        let reason = result.and_then(|result| result.reasons.first());
-        let reason = reason.map_or("there is no usable timeline", String::as_str);
-        tasks.push(OperatorTask {
-            why: format!("{}: {reason}", job.id),
-            command: format!("cat {}", job.folder.join("report.txt").display()),
-        });
-    }
-    tasks.extend(delivery);
-    for hook in job.hooks_done.iter().filter(|hook| !hook.ok) {
-        tasks.push(OperatorTask {
-            why: format!(
-                "{}: the hook {} failed: {}",
-                job.id, hook.name, hook.outcome
-            ),
-            command: format!("journalctl -u dfagent DFAGENT_JOB={}", job.id),
-        });
-    }
-    tasks
-}
-
-/// Running ones first, then those on their way to the server, then those that wait, then the ended ones, newest first.
-fn place(job: &Job) -> (u8, std::cmp::Reverse<&str>, &str) {
-    let group = match job.state {
-        State::Running => 0,
-        State::Delivering { .. } => 1,
-        State::Queued | State::Waiting { .. } => 2,
-        State::NeedsOperator { .. } | State::Parked | State::Interrupted { .. } => 3,
-        State::Released | State::Cancelled | State::Done { .. } => 4,
-    };
-    let changed = if group == 4 { job.changed.as_str() } else { "" };
-    (group, std::cmp::Reverse(changed), &job.id)
 }

@@ -10,6 +10,7 @@ use tokio::task::{Id, JoinError};
 
 use super::Told;
 use super::configuration::Reloaded;
+use super::power::Tried;
 use crate::dispatch::job::HookRecord;
 use crate::engine::EngineError;
 use crate::engine::job::JobResult;
@@ -30,6 +31,8 @@ pub(super) enum Happening {
     Ended(Id, Box<TaskResult>),
     /// A hook ended.
     Hook(String, HookRecord),
+    /// The command that switches the machine off ended.
+    PowerTried(Tried),
     /// Somebody asks for something.
     Asked(ActionRequest),
     /// The agent is to end.

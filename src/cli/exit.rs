@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::agent::AgentError;
 use crate::config::ConfigError;
 use crate::engine::{EngineError, SetupError};
 use crate::plaso::verdict::Level;
@@ -64,13 +65,16 @@ impl From<Level> for Exit {
 
 /// Which code an error stands for.
 pub(super) fn for_error(error: &anyhow::Error) -> Exit {
-    if error.is::<ConfigError>()
-        || matches!(
-            error.downcast_ref(),
-            Some(SetupError::Config(_) | SetupError::Filter(_))
-        )
-    {
-        return Exit::Config;
+    // What an error passes on as its own is not found by its type.
+    let setup = match error.downcast_ref::<AgentError>() {
+        Some(AgentError::Setup(setup)) => Some(setup),
+        _ => error.downcast_ref::<SetupError>(),
+    };
+    match setup {
+        Some(SetupError::Config(_) | SetupError::Filter(_)) => return Exit::Config,
+        Some(SetupError::Plaso(_) | SetupError::Cage(_)) => return Exit::NeedsOperator,
+        None if error.is::<ConfigError>() => return Exit::Config,
+        None => {}
     }
     if let Some(error) = error.downcast_ref::<ClientError>() {
         return match error {
@@ -81,7 +85,6 @@ pub(super) fn for_error(error: &anyhow::Error) -> Exit {
     }
     match error.downcast_ref::<EngineError>() {
         Some(error) if error.needs_operator() => Exit::NeedsOperator,
-        None if error.is::<SetupError>() => Exit::NeedsOperator,
         _ => Exit::Failed,
     }
 }

@@ -1,4 +1,4 @@
-//! When the machine may be switched off (a pure decision), and switching it off.
+//! When the machine may be switched off (pure), and switching it off.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -11,36 +11,48 @@ use crate::printable;
 /// How long the command may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What is to happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Power {
-    /// The machine stays on.
-    On,
-    /// It goes off then, if nothing comes.
-    OffAt(Instant),
-    /// It goes off.
-    OffNow,
+/// After a command that failed it is tried again no sooner than this, however short the grace period is.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// The grace period. It begins when nothing is left to do, by itself, by a device or by a person, and anew with other
+/// settings: whoever has just mended something finds the machine on.
+#[derive(Debug, Default)]
+pub struct Grace {
+    settings: PowerSettings,
+    ends: Option<Instant>,
+    /// Whether the command did its part; what the machine makes of it is not our business any more.
+    done: bool,
 }
 
-/// Decides. `idle_since` is since when nothing is left to do, by itself or by a device; a job that needs an
-/// operator keeps the machine on, because whoever looks for it would find it gone.
-#[must_use]
-pub fn decide(
-    now: Instant,
-    idle_since: Option<Instant>,
-    settings: &PowerSettings,
-    needs_operator: bool,
-) -> Power {
-    let Some(since) = idle_since else {
-        return Power::On;
-    };
-    if !settings.off_when_idle || needs_operator {
-        return Power::On;
+impl Grace {
+    /// Looks at how things stand now; whether the machine is to be switched off.
+    pub fn look(&mut self, now: Instant, quiet: bool, settings: &PowerSettings) -> bool {
+        if !quiet || *settings != self.settings {
+            *self = Self {
+                settings: settings.clone(),
+                ..Self::default()
+            };
+        }
+        if !quiet || self.done || !settings.off_when_idle {
+            return false;
+        }
+        let grace = Duration::from_secs(settings.grace_seconds);
+        self.ends = self.ends.or_else(|| now.checked_add(grace));
+        self.ends.is_some_and(|end| end <= now)
     }
-    match since.checked_add(Duration::from_secs(settings.grace_seconds)) {
-        Some(at) if at <= now => Power::OffNow,
-        Some(at) => Power::OffAt(at),
-        None => Power::On,
+
+    /// When it ends, if nothing comes.
+    #[must_use]
+    pub const fn ends(&self) -> Option<Instant> {
+        self.ends
+    }
+
+    /// The command ended; one that failed is tried again after another grace period.
+    pub fn tried(&mut self, now: Instant, worked: bool) {
+        self.done = worked;
+        let grace = Duration::from_secs(self.settings.grace_seconds).max(AGAIN);
+        let again = self.ends.and_then(|_| now.checked_add(grace));
+        self.ends = again.filter(|_| !worked);
     }
 }
 
@@ -114,38 +126,87 @@ pub async fn off(command: &[String]) -> Result<(), PowerError> {
 mod tests {
     use super::*;
 
-    fn settings(off_when_idle: bool) -> PowerSettings {
+    fn settings(grace_seconds: u64) -> PowerSettings {
         PowerSettings {
-            off_when_idle,
-            grace_seconds: 900,
+            off_when_idle: true,
+            grace_seconds,
             ..PowerSettings::default()
         }
     }
 
-    #[test]
-    fn it_goes_off_only_when_asked_for_idle_and_nobody_is_needed() {
-        let since = Instant::now();
-        let late = since + Duration::from_secs(901);
-        let idle = Some(since);
-        assert_eq!(decide(late, idle, &settings(true), false), Power::OffNow);
-        assert_eq!(decide(late, idle, &settings(false), false), Power::On);
-        assert_eq!(decide(late, idle, &settings(true), true), Power::On);
-        assert_eq!(decide(late, None, &settings(true), false), Power::On);
-    }
+    const GRACE: Duration = Duration::from_secs(900);
 
     #[test]
     fn it_goes_off_after_the_grace_period_and_not_before() {
-        let since = Instant::now();
-        let end = since + Duration::from_secs(900);
-        let at = |now| decide(now, Some(since), &settings(true), false);
-        assert_eq!(at(since), Power::OffAt(end));
-        assert_eq!(at(end - Duration::from_nanos(1)), Power::OffAt(end));
-        assert_eq!(at(end), Power::OffNow);
-        let forever = PowerSettings {
-            grace_seconds: u64::MAX,
-            ..settings(true)
-        };
-        assert_eq!(decide(end, Some(since), &forever, false), Power::On);
+        let (mut grace, start) = (Grace::default(), Instant::now());
+        let mut at = |now| grace.look(now, true, &settings(900));
+        assert!(!at(start));
+        assert!(!at(start + GRACE - Duration::from_nanos(1)));
+        assert!(at(start + GRACE));
+        assert_eq!(grace.ends(), Some(start + GRACE));
+        assert!(!Grace::default().look(start, true, &settings(u64::MAX)));
+        assert!(Grace::default().look(start, true, &settings(0)));
+    }
+
+    #[test]
+    fn the_grace_period_begins_anew_when_work_or_a_person_s_task_ends() {
+        let (mut grace, start) = (Grace::default(), Instant::now());
+        assert!(!grace.look(start, true, &settings(900)));
+        let later = start + 4 * GRACE;
+        assert!(!grace.look(later, false, &settings(900)));
+        assert_eq!(grace.ends(), None);
+        assert!(!grace.look(later, true, &settings(900)));
+        assert_eq!(grace.ends(), Some(later + GRACE));
+        assert!(grace.look(later + GRACE, true, &settings(900)));
+        assert!(!Grace::default().look(start, false, &settings(0)));
+    }
+
+    #[test]
+    fn the_grace_period_begins_anew_when_the_settings_change() {
+        let (mut grace, start) = (Grace::default(), Instant::now());
+        let off = PowerSettings::default();
+        let later = start + 4 * GRACE;
+        assert!(!grace.look(start, true, &off));
+        assert!(!grace.look(later, true, &off));
+        assert_eq!(grace.ends(), None);
+        assert!(!grace.look(later, true, &settings(900)));
+        assert_eq!(grace.ends(), Some(later + GRACE));
+        let shorter = later + GRACE / 2;
+        assert!(!grace.look(shorter, true, &settings(60)));
+        assert_eq!(grace.ends(), Some(shorter + Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_command_that_failed_is_tried_again_after_another_grace_period() {
+        for seconds in [0, 900] {
+            let (mut grace, start) = (Grace::default(), Instant::now());
+            grace.look(start, true, &settings(seconds));
+            let failed = start + GRACE;
+            assert!(grace.look(failed, true, &settings(seconds)));
+            grace.tried(failed, false);
+            let again = failed + Duration::from_secs(seconds.max(60));
+            assert!(!grace.look(again - Duration::from_nanos(1), true, &settings(seconds)));
+            assert!(grace.look(again, true, &settings(seconds)));
+        }
+    }
+
+    #[test]
+    fn a_command_that_worked_is_not_given_again_before_there_was_something_to_do() {
+        let (mut grace, now) = (Grace::default(), Instant::now());
+        assert!(grace.look(now, true, &settings(0)));
+        grace.tried(now, true);
+        assert!(!grace.look(now + GRACE, true, &settings(0)));
+        assert!(!grace.look(now + GRACE, false, &settings(0)));
+        assert!(grace.look(now + GRACE, true, &settings(0)));
+    }
+
+    #[test]
+    fn a_command_that_ends_when_there_is_something_to_do_again_changes_nothing() {
+        let (mut grace, now) = (Grace::default(), Instant::now());
+        assert!(grace.look(now, true, &settings(0)));
+        assert!(!grace.look(now, false, &settings(0)));
+        grace.tried(now, false);
+        assert_eq!(grace.ends(), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Pure: what a person has to do, all of it. The agent names tasks; a job that stands still for a person's
 //! sake and is not among them is added, so that none is forgotten.
 
-use super::{JobStatus, OperatorTask, Status};
+use super::{JobResultStatus, OperatorTask, Status};
 use crate::dispatch::job::{Job, State};
 use crate::plaso::verdict::Level;
 use crate::printable;
@@ -11,7 +11,9 @@ use crate::printable;
 pub fn tasks(status: &Status) -> Vec<OperatorTask> {
     let mut tasks = status.needs_operator.clone();
     for job in &status.jobs {
-        let Some(task) = task(job) else { continue };
+        let Some(task) = task(&job.job) else {
+            continue;
+        };
         let known = |one: &OperatorTask| *one == task || is_about(one, &job.job.id);
         if !status.needs_operator.iter().any(known) {
             tasks.push(task);
@@ -20,10 +22,9 @@ pub fn tasks(status: &Status) -> Vec<OperatorTask> {
     tasks
 }
 
-/// What a person has to do about a job.
+/// What a person has to do about a job that stands still, or whose events did not arrive.
 #[must_use]
-pub fn task(status: &JobStatus) -> Option<OperatorTask> {
-    let job = &status.job;
+pub fn task(job: &Job) -> Option<OperatorTask> {
     match &job.state {
         State::NeedsOperator { why, help } => Some(OperatorTask {
             why: format!("{}: {why}", job.id),
@@ -42,7 +43,7 @@ pub fn task(status: &JobStatus) -> Option<OperatorTask> {
 
 /// What a person has to do about events that did not arrive.
 #[must_use]
-pub fn delivery(job: &Job) -> Option<OperatorTask> {
+fn delivery(job: &Job) -> Option<OperatorTask> {
     let delivery = job.delivery.as_ref()?;
     let is_short = delivery.level.is_some_and(|level| level > Level::Complete);
     if !is_short || !matches!(job.state, State::Done { .. }) {
@@ -60,6 +61,36 @@ pub fn delivery(job: &Job) -> Option<OperatorTask> {
         why: format!("{}: not all events are delivered. {first}{more}", job.id),
         command: format!("dfagent retry {}", job.id),
     })
+}
+
+/// What a person should look at after a job: no timeline, or a hook that failed.
+#[must_use]
+pub fn after(job: &Job, result: Option<&JobResultStatus>) -> Vec<OperatorTask> {
+    let mut tasks = Vec::new();
+    let failed = State::Done {
+        verdict: Level::Failed,
+    };
+    let delivery = delivery(job);
+    let extracted = job.delivery.as_ref().map(|delivery| delivery.extracted);
+    if job.state == failed && extracted.is_none_or(|level| level == Level::Failed) {
+        let reason = result.and_then(|result| result.reasons.first());
+        let reason = reason.map_or("there is no usable timeline", String::as_str);
+        tasks.push(OperatorTask {
+            why: format!("{}: {reason}", job.id),
+            command: format!("cat {}", job.folder.join("report.txt").display()),
+        });
+    }
+    tasks.extend(delivery);
+    for hook in job.hooks_done.iter().filter(|hook| !hook.ok) {
+        tasks.push(OperatorTask {
+            why: format!(
+                "{}: the hook {} failed: {}",
+                job.id, hook.name, hook.outcome
+            ),
+            command: format!("journalctl -u dfagent DFAGENT_JOB={}", job.id),
+        });
+    }
+    tasks
 }
 
 /// Leaves only what has to do with one job.
@@ -89,7 +120,7 @@ mod tests {
             job.job.crashes = 3;
             status.jobs.push(job);
         }
-        status.needs_operator = vec![task(&status.jobs[1]).unwrap()];
+        status.needs_operator = vec![task(&status.jobs[1].job).unwrap()];
         let found = tasks(&status);
         let commands: Vec<&str> = found.iter().map(|one| one.command.as_str()).collect();
         assert_eq!(commands, ["dfagent retry vol-10", "dfagent retry vol-1"]);

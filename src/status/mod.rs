@@ -11,6 +11,7 @@ pub mod attention;
 pub mod client;
 pub mod delivery;
 pub mod frame;
+pub mod jobs;
 mod listen;
 pub mod offline;
 pub mod render;

@@ -1,18 +1,24 @@
-//! How things stand when nobody answers: what the ledger says. Reads only, and never starts anything.
+//! How things stand when nobody answers: what the ledger and the manifests of its jobs say, in the agent's own words.
+//! Reads only, and never starts anything.
 
 use crate::clock;
 use crate::config::Settings;
+use crate::dispatch::job::Job;
 use crate::durable::free_bytes;
 use crate::ledger::{self, LedgerError};
 
-use super::{AgentStatus, JobStatus, SCHEMA, Status, Totals, attention};
+use super::{AgentStatus, JobStatus, SCHEMA, Status, Totals, attention, jobs};
 
 /// The status as the ledger keeps it; `agent.running` is false.
 ///
 /// # Errors
 /// There is no ledger, or it cannot be read.
 pub fn from_ledger(settings: &Settings) -> Result<Status, LedgerError> {
-    let jobs = ledger::read_only(&settings.agent.ledger())?;
+    let known = ledger::read_only(&settings.agent.ledger())?;
+    let mut shown: Vec<JobStatus> = known.into_iter().map(recalled).collect();
+    jobs::sort(&mut shown);
+    let after = |one: &JobStatus| attention::after(&one.job, one.result.as_ref());
+    let needs_operator = shown.iter().flat_map(after).collect();
     let agent = AgentStatus {
         running: false,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -32,20 +38,21 @@ pub fn from_ledger(settings: &Settings) -> Result<Status, LedgerError> {
     let mut status = Status {
         schema: SCHEMA.to_owned(),
         agent,
-        jobs: jobs
-            .into_iter()
-            .map(|job| JobStatus {
-                job,
-                attached: false,
-                progress: None,
-                waits: None,
-                delivery: None,
-                result: None,
-            })
-            .collect(),
+        jobs: shown,
         ignored: Vec::new(),
-        needs_operator: Vec::new(),
+        needs_operator,
     };
     status.needs_operator = attention::tasks(&status);
     Ok(status)
+}
+
+fn recalled(job: Job) -> JobStatus {
+    JobStatus {
+        attached: false,
+        progress: None,
+        waits: None,
+        delivery: None,
+        result: jobs::recall(&job),
+        job,
+    }
 }

@@ -4,6 +4,7 @@
 //! It knows a snapshot and a queue for actions, and nothing else of the agent. Nobody who connects is trusted:
 //! see [`super::frame`] and [`super::access`].
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc as handshake};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::access::{Access, Person};
@@ -24,6 +25,9 @@ use crate::printable;
 
 /// Connections at once; others wait for their turn in the order in which they came.
 const MOST_CONNECTIONS: usize = 64;
+
+/// Connections of one user at once, who else could keep everybody out; of root as many as there are.
+const MOST_OF_ONE: usize = 16;
 
 /// Threads that look up users and groups.
 const MOST_LOOKUPS: usize = 4;
@@ -140,12 +144,16 @@ fn run(
 /// Without a free place nobody is accepted; the kernel keeps them in a row.
 async fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let mut users = Users::default();
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let shared = Arc::clone(shared);
+            Ok((mut stream, _)) => {
+                let (shared, own) = (Arc::clone(shared), users.place(&stream));
                 tokio::spawn(async move {
-                    shared.serve(stream).await;
+                    match own {
+                        Some(_own) => shared.serve(stream).await,
+                        None => shared.end(&mut stream, &too_many()).await,
+                    }
                     drop(place);
                 });
             }
@@ -156,6 +164,33 @@ async fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
             }
         }
     }
+}
+
+/// Those who are connected, by user.
+#[derive(Default)]
+struct Users(HashMap<u32, Arc<Semaphore>>);
+
+impl Users {
+    /// A place among those of the user; none if all are taken, or if nobody knows whose they would be.
+    fn place(&mut self, stream: &UnixStream) -> Option<OwnedSemaphorePermit> {
+        let user = stream.peer_cred().ok()?.uid();
+        let most = if user == 0 {
+            MOST_CONNECTIONS
+        } else {
+            MOST_OF_ONE
+        };
+        // Who left is forgotten.
+        self.0.retain(|_, places| Arc::strong_count(places) > 1);
+        let places = self.0.entry(user);
+        let places = places.or_insert_with(|| Arc::new(Semaphore::new(most)));
+        Arc::clone(places).try_acquire_owned().ok()
+    }
+}
+
+fn too_many() -> Answer {
+    refused(format!(
+        "talk to the agent: this user has {MOST_OF_ONE} connections already; end some of them"
+    ))
 }
 
 /// A snapshot and its answer as bytes.

@@ -4,8 +4,8 @@ use std::fs::OpenOptions;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -68,7 +68,7 @@ impl Agent {
     /// Waits until it is ready; false if it ends before.
     pub fn is_ready(&mut self) -> bool {
         let end = Instant::now() + HANGING;
-        while !self.manager.ready.load(Ordering::SeqCst) {
+        while self.manager.said.count("READY=1") == 0 {
             if self.child.try_wait().unwrap().is_some() {
                 return false;
             }
@@ -93,6 +93,11 @@ impl Agent {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What a service manager hears from it.
+    pub fn said(&self) -> Said {
+        self.manager.said.clone()
     }
 
     pub fn log_text(&self) -> String {
@@ -217,7 +222,7 @@ impl Drop for Agent {
 
 /// Hears what the agent tells a service manager, all of it: a socket that nobody reads fills up.
 struct Manager {
-    ready: Arc<AtomicBool>,
+    said: Said,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -227,23 +232,22 @@ impl Manager {
         drop(std::fs::remove_file(path));
         let socket = UnixDatagram::bind(path).unwrap();
         socket.set_read_timeout(Some(LOOK)).unwrap();
-        let (ready, over) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
-        let (is_ready, is_over) = (Arc::clone(&ready), Arc::clone(&over));
+        let (said, over) = (Said::default(), Arc::<AtomicBool>::default());
+        let (heard, is_over) = (said.clone(), Arc::clone(&over));
         let thread = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            while !is_over.load(Ordering::SeqCst) {
-                let count = socket.recv(&mut buffer).unwrap_or(0);
-                if String::from_utf8_lossy(&buffer[..count]).contains("READY=1") {
-                    is_ready.store(true, Ordering::SeqCst);
+            loop {
+                // What is pending when it is over is heard all the same.
+                let over = is_over.load(Ordering::SeqCst);
+                match socket.recv(&mut buffer) {
+                    Ok(count) => heard.add(&String::from_utf8_lossy(&buffer[..count])),
+                    Err(_) if over => break,
+                    Err(_) => {}
                 }
             }
         });
         let thread = Some(thread);
-        Self {
-            ready,
-            over,
-            thread,
-        }
+        Self { said, over, thread }
     }
 }
 
@@ -251,6 +255,28 @@ impl Drop for Manager {
     fn drop(&mut self) {
         self.over.store(true, Ordering::SeqCst);
         drop(self.thread.take().map(JoinHandle::join));
+    }
+}
+
+/// What a service manager was told, in order; complete once the agent is dropped.
+#[derive(Clone, Default)]
+pub struct Said(Arc<Mutex<Vec<String>>>);
+
+impl Said {
+    fn add(&self, text: &str) {
+        let lines = text.lines().map(str::to_owned);
+        self.0.lock().unwrap().extend(lines);
+    }
+
+    /// How often this was said.
+    pub fn count(&self, line: &str) -> usize {
+        let lines = self.0.lock().unwrap();
+        lines.iter().filter(|one| *one == line).count()
+    }
+
+    /// Where it was said last.
+    pub fn last(&self, line: &str) -> Option<usize> {
+        self.0.lock().unwrap().iter().rposition(|one| one == line)
     }
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Plaso's part, played from a recording of a real run: a slice takes as long as its file `delay` says, by then.
+With a file `deaf` beside that it heeds no wish to stop.
 
 usage: replay.py SCRIPT ARGUMENTS...
 
@@ -12,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 
@@ -25,6 +27,8 @@ def extract(evidence):
         number = re.search(rb"disk-(\d+) sshd", disk.read()).group(1)
     with open(NUMBER, "wb") as file:
         file.write(number)
+    if os.path.exists(f"{recording()}/deaf"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     print("Main (PID: 8) status: running, event data produced: 7, events produced: 0, file: OS:/evidence/x", flush=True)
     begun = time.monotonic()
     while time.monotonic() - begun < delay():

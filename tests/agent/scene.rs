@@ -65,6 +65,11 @@ impl Scene {
         fs::rename(folder.join("new"), folder.join("delay")).unwrap();
     }
 
+    /// From now on the slice of this log heeds no wish to stop.
+    pub fn make_deaf(&self, log: usize) {
+        fs::write(self.plaso.join(format!("log{log}/deaf")), "").unwrap();
+    }
+
     pub fn set_at_once(&mut self, at_once: usize) {
         self.at_once = at_once;
         self.configure(&self.loops.nodes(), "");
@@ -104,7 +109,19 @@ impl Scene {
 
     /// Writes the configuration: these nodes are evidence, and more tables or keys of `[attach.evidence]`.
     pub fn configure(&self, nodes: &[String], more: &str) {
-        let text = self.configuration(nodes, more);
+        self.write(&self.configuration(nodes, more));
+    }
+
+    /// Writes the configuration with keys of tables that it has anyway, such as `("[agent]", "readers = 'root'")`.
+    pub fn configure_with(&self, keys: &[(&str, &str)], more: &str) {
+        let mut text = self.configuration(&self.loops.nodes(), more);
+        for (table, key) in keys {
+            text = text.replacen(table, &format!("{table}\n{key}"), 1);
+        }
+        self.write(&text);
+    }
+
+    fn write(&self, text: &str) {
         // In its place by rename, so that an agent never reads half of it.
         fs::write(self.at("dfagent.new"), text).unwrap();
         fs::rename(self.at("dfagent.new"), self.config()).unwrap();

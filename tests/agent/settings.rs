@@ -8,7 +8,7 @@ use libtest_mimic::{Failed, Trial};
 use nix::sys::signal::Signal;
 
 use crate::daemon::find;
-use crate::disks::{Disk, LazyDisk, make, make_filters};
+use crate::disks::{Disk, LazyDisk, make};
 use crate::lab::trial;
 use crate::needs;
 use crate::scene::{Scene, mark_of};
@@ -93,23 +93,24 @@ fn hung_up(disk: &Disk) -> Result<(), Failed> {
     let mut scene = Scene::replaying(disk, 1, 0.0);
     let agent = scene.start();
     agent.wait_done(1);
-    // Filters of an [attach] table are not watched.
-    fs::remove_dir_all(scene.at("filters"))?;
+    // Plaso is looked at, and not watched: nothing but the signal tells of it.
+    let (program, gone) = ("plaso/bin/log2timeline", "plaso/bin/gone");
+    fs::rename(scene.at(program), scene.at(gone))?;
     agent.signal(Signal::SIGHUP);
-    let why = agent.wait("the missing filters are missed", |status| {
+    let why = agent.wait("Plaso is missed", |status| {
         status.agent.refused_configuration.clone()
     });
-    assert!(why.contains("filters"), "{why}");
-    make_filters(&scene.at("filters"), disk.logs);
+    assert!(why.contains("Plaso"), "{why}");
+    fs::rename(scene.at(gone), scene.at(program))?;
     agent.signal(Signal::SIGHUP);
-    agent.wait("the filters are found", |status| {
+    agent.wait("Plaso is found", |status| {
         status.agent.refused_configuration.is_none().then_some(())
     });
     Ok(())
 }
 
 /// A folder that everybody may use.
-fn open_folder() -> tempfile::TempDir {
+pub fn open_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     folder

@@ -82,7 +82,7 @@ fn attached(disk: &LazyDisk) -> Result<(), Failed> {
 }
 
 /// The status is what its schema says.
-fn assert_fits(status: &str) {
+pub fn assert_fits(status: &str) {
     let status: serde_json::Value = serde_json::from_str(status).unwrap();
     let schema = lab::root().join("docs/schema/status-1.json");
     let validator = jsonschema::validator_for(&json(&schema)).unwrap();

@@ -1,7 +1,9 @@
 //! What is done to the socket by programs that are broken, slow, many or hostile.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,15 +13,23 @@ use dfagent::status::frame::{MOST_REQUEST, PATIENCE};
 use dfagent::status::server::Server;
 use dfagent::status::{Answer, Status};
 use libtest_mimic::{Failed, Trial};
+use nix::unistd::Group;
 use tokio::sync::watch;
 
-use super::lab::{Need, trial};
+use super::lab::{Need, finish, trial};
 use super::world::{
     ASK, AT_WORK, World, ask, calm, is_closed, large, receive, send, start, status, why,
 };
 
 pub fn trials() -> Vec<Trial> {
     let root = [Need::Root];
+    let games = Group::from_name("games").ok().flatten().is_some();
+    let others = [
+        Need::Root,
+        Need::Program("setpriv"),
+        Need::Other(Path::new("/usr/bin/python3").exists(), "/usr/bin/python3"),
+        Need::Other(games, "a group called games"),
+    ];
     vec![
         trial(
             "a_huge_frame_is_refused_and_the_connection_closed",
@@ -33,6 +43,11 @@ pub fn trials() -> Vec<Trial> {
         ),
         trial("garbage_is_refused_with_a_sentence", &root, garbage),
         trial("a_hundred_clients_at_once_are_all_answered", &root, hundred),
+        trial(
+            "a_hundred_silent_clients_of_one_user_keep_nobody_else_out",
+            &others,
+            silent,
+        ),
         trial(
             "a_slow_reader_of_a_large_status_blocks_nobody",
             &root,
@@ -179,6 +194,45 @@ fn hundred() -> Result<(), Failed> {
     for client in clients {
         assert_eq!(client.join().expect("answered"), 3);
     }
+    Ok(())
+}
+
+/// Connects a hundred times, says nothing, and counts the refusals: a connection that is closed without a word is none.
+/// Ends when it is told to.
+const SILENT: &str = r"
+import json, socket, struct, sys
+def refused(one):
+    length = one.recv(4, socket.MSG_WAITALL)
+    return bool(length) and 'refused' in json.loads(one.recv(struct.unpack('>I', length)[0], socket.MSG_WAITALL))
+clients = [socket.socket(socket.AF_UNIX) for _ in range(100)]
+for one in clients:
+    one.connect(sys.argv[1])
+print(sum(refused(one) for one in clients[16:]), flush=True)
+sys.stdin.read()
+";
+
+/// The places of one user are taken, and those of all are not.
+fn silent() -> Result<(), Failed> {
+    let world = start(status(), "games", "games");
+    let games = Group::from_name("games")?.expect("a group").gid;
+    let mut clients = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534"])
+        .arg(format!("--groups={games}"))
+        .args(["/usr/bin/python3", "-c", SILENT])
+        .arg(world.socket())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut said = String::new();
+    let mut lines = BufReader::new(clients.stdout.take().expect("piped"));
+    lines.read_line(&mut said)?;
+    assert_eq!(said, "84\n", "all but 16 of them are refused");
+    ask(&mut world.connect());
+    let (user, group) = (12_345, games.as_raw());
+    let other = finish(&mut world.command_as(user, group, "", &["status"]));
+    assert_eq!(other.code, 5, "a job needs somebody: {}", other.err);
+    drop(clients.stdin.take());
+    assert!(clients.wait()?.success());
     Ok(())
 }
 
