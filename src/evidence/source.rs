@@ -217,7 +217,16 @@ impl Source {
         if let Some(user) = claims::user_of(&sysfs) {
             return Err(SourceError::InUse { path, user });
         }
-        let mut protection = vec!["read-only loop device".to_owned()];
+        // Held first: a disk that is somebody else's keeps its flags.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_EXCL | libc::O_CLOEXEC)
+            .open(&path)
+            .map_err(|error| busy_or(error, &path))?;
+        let mut protection = vec![
+            "read-only loop device".to_owned(),
+            "held with O_EXCL".into(),
+        ];
         if major(number) == LOOP_MAJOR {
             protection.push(
                 "read-only flag not set: on a loop device it would outlive the evidence".into(),
@@ -228,12 +237,6 @@ impl Source {
                 protection.push(format!("read-only flag set on {node}"));
             }
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_EXCL | libc::O_CLOEXEC)
-            .open(&path)
-            .map_err(|error| busy_or(error, &path))?;
-        protection.push("held with O_EXCL".into());
         let size = sys::block_size_bytes(&file).map_err(|e| system("measure", &path)(e.into()))?;
         if size == 0 {
             return Err(SourceError::Empty { path });

@@ -42,6 +42,11 @@ pub fn trials() -> Vec<Trial> {
             mounted_is_refused,
         ),
         trial(
+            "a_device_that_somebody_holds_unseen_is_refused_and_keeps_its_flags",
+            &needs,
+            held_is_refused,
+        ),
+        trial(
             "a_device_in_use_as_swap_is_refused",
             &needs,
             swap_is_refused,
@@ -152,6 +157,21 @@ fn device_is_held() -> Result<(), Failed> {
     );
     assert_eq!(writes, &manifest["custody"]["after"]["writes"]);
     assert!(timeline(&case).contains("Failed password"));
+    Ok(())
+}
+
+fn held_is_refused() -> Result<(), Failed> {
+    let work = tempfile::tempdir()?;
+    let disk = Zram::with_ext4(&work.path().join("tree"));
+    let case = disk.case(work);
+    let mut exclusive = OpenOptions::new();
+    let held = exclusive
+        .read(true)
+        .custom_flags(libc::O_EXCL)
+        .open(&case.source)?;
+    case.assert_refused(&["somebody else holds it"]);
+    assert!(!disk.is_read_only(), "it is not ours to set");
+    drop(held);
     Ok(())
 }
 
