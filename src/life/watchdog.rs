@@ -1,14 +1,16 @@
-//! When the service manager's watchdog is fed (pure): by signs that work gets on, never by a timer alone.
+//! When the service manager's watchdog is fed (pure): by what jobs and the monitor of devices tell, never by the main
+//! loop itself.
 //!
-//! A loop that still turns proves nothing about the work. While jobs run only the engine's progress counts; while
-//! none does there is no progress to wait for, and the regular look at what there is to do counts.
+//! While jobs run only what they tell counts, if it is only that their source is still there; while none does, the
+//! regular look at what there is to do. So what is found is an agent that stands still; a step of a job that hangs has
+//! limits of its own.
 
 use std::time::{Duration, Instant};
 
 /// A sign of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
-    /// The engine came further in a job, or found that a job is stuck and ended it.
+    /// A job told something.
     Engine,
     /// The agent compared what there is with what should be.
     Reconcile,
