@@ -98,7 +98,7 @@ fn totals(out: &mut Text, status: &Status) {
         ),
         (
             "dfagent_job_seconds_total",
-            "Time that they were at work, added up.",
+            "Time that the last attempt at each of them took, added up.",
             totals.job_seconds,
         ),
         (

@@ -1,14 +1,15 @@
 //! When the service manager's watchdog is fed (pure): by signs that work gets on, never by a timer alone.
 //!
-//! A loop that still turns proves nothing about the work. While jobs run only the engine's progress counts; while
-//! none does there is no progress to wait for, and the regular look at what there is to do counts.
+//! A loop that still turns proves nothing about the work. While jobs run only their steps count, those that came further
+//! and those that end by themselves because they have a time limit; a read that the system never answers does not. While
+//! none runs there is nothing to wait for, and the regular look at what there is to do counts.
 
 use std::time::{Duration, Instant};
 
 /// A sign of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
-    /// The engine came further in a job, or found that a job is stuck and ended it.
+    /// A step of a job came further, or is one that ends by itself.
     Engine,
     /// The agent compared what there is with what should be.
     Reconcile,
