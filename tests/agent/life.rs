@@ -196,7 +196,7 @@ fn end_of(mut agent: Agent) -> (ExitStatus, String) {
 }
 
 /// A slice that heeds no wish to stop, and so many seconds for stopping in order.
-fn deaf(disk: &Disk, volumes: usize, seconds: u32) -> Scene {
+fn deaf(disk: &Disk, volumes: usize, seconds: u32, more: &str) -> Scene {
     let scene = Scene::replaying(disk, volumes, LONG);
     scene.make_deaf(0);
     let limit = format!("stop_limit_seconds = {seconds}");
@@ -204,10 +204,7 @@ fn deaf(disk: &Disk, volumes: usize, seconds: u32) -> Scene {
         ("[agent]", limit.as_str()),
         ("[plaso]", "stop_grace_seconds = 3600"),
     ];
-    scene.configure_with(
-        &keys,
-        "[hook.slow]\nrun = [\"/usr/bin/sleep\", \"3600\"]\nlimit_seconds = 3600\n",
-    );
+    scene.configure_with(&keys, more);
     scene
 }
 
@@ -221,7 +218,8 @@ fn wait_deaf(agent: &Agent, id: &str) {
 
 fn late(disk: &LazyDisk) -> Result<(), Failed> {
     let disk = disk.get();
-    let mut scene = deaf(disk, 2, 1);
+    let hook = "[hook.slow]\nrun = [\"/usr/bin/sleep\", \"3600\"]\nlimit_seconds = 3600\n";
+    let mut scene = deaf(disk, 2, 1, hook);
     scene.set_delay(0, 0.0);
     let agent = scene.start();
     let done = agent.wait_job();
@@ -242,12 +240,11 @@ fn late(disk: &LazyDisk) -> Result<(), Failed> {
     let jobs = dfagent::ledger::read_only(&scene.ledger())?;
     let state = |id: &str| jobs.iter().find(|job| job.id == id).unwrap().state.name();
     assert_eq!((state(&open), state(&done)), ("interrupted", "done"));
-    scene.assert_nothing_left();
     Ok(())
 }
 
 fn twice(disk: &LazyDisk) -> Result<(), Failed> {
-    let mut scene = deaf(disk.get(), 1, 3600);
+    let mut scene = deaf(disk.get(), 1, 3600, "");
     let agent = scene.start();
     let id = agent.wait_job();
     wait_deaf(&agent, &id);
@@ -260,6 +257,12 @@ fn twice(disk: &LazyDisk) -> Result<(), Failed> {
     assert_eq!(status.code(), Some(0), "{log}");
     let named = format!("ended what did not stop in time: {id}");
     assert!(log.contains(&named), "{log}");
+
+    scene.set_delay(0, 0.0);
+    let agent = scene.start();
+    let job = agent.wait_for(&id, "done").job;
+    assert_timeline_of(disk.get(), &job.folder);
+    agent.stop();
     scene.assert_nothing_left();
     Ok(())
 }
