@@ -136,7 +136,7 @@ impl Agent {
     /// What a person has to do about jobs that stand still.
     pub(super) fn held_up_tasks(&self) -> impl Iterator<Item = OperatorTask> {
         self.held_up.iter().map(|(id, why)| OperatorTask {
-            why: format!("{id} stands still until that is mended, because the agent {why}"),
+            why: format!("{id} stands still, because the agent {why}; it is tried again"),
             command: "journalctl -u dfagent".to_owned(),
         })
     }

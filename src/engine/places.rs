@@ -321,7 +321,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn however_many_wait_for_their_turn_triage_of_each_comes_before_later_slices() {
-        const JOBS: usize = 20;
+        // Odd, so that the last one's planning leaves a place to whoever may have it.
+        const JOBS: usize = 19;
         let places = Places::new(2);
         let members: Vec<Membership> = (0..JOBS).map(|_| places.join(0)).collect();
         let (triaged, early) = (Cell::new(0), Cell::new(0));

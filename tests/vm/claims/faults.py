@@ -1,4 +1,5 @@
-"""What goes wrong on the machine while a volume is read: its power, its processes, its disk. The same timeline comes out.
+"""What goes wrong on the machine while a volume is read: its power, its processes, its disk, its clock. The same timeline
+comes out.
 
 Plaso's part is played from a recording (recording.py), so that all runs must end with the same bytes. The agent's folder
 is on a disk of its own where power is cut: the machine that comes after is one that has booted, with that disk as the
@@ -66,12 +67,12 @@ def start_on(lab, work):
         lab.machine.run(f"dfagent retry {FIRST_ID}")
 
 
-def assert_same_timeline(lab):
+def assert_same_timeline(lab, broken_off=True):
     """The job is done with the recorded timeline, complete, as if nothing had happened."""
     manifest = json.loads(lab.machine.run(f"cat {JOB}/manifest.json"))
     assert manifest["verdict"]["level"] == "complete", manifest["verdict"]
     assert manifest["custody"]["differences"] == [], manifest["custody"]
-    assert manifest["resumed"] > 0, "it was never broken off"
+    assert (manifest["resumed"] > 0) == broken_off, manifest["resumed"]
     made = lab.machine.run(f"sha256sum {JOB}/timeline.jsonl").split()[0]
     assert made == vm.sha256(recording.TIMELINE), "the timeline is another one"
     assert len(lab.jobs()) == 1, "a second job"
@@ -165,4 +166,24 @@ def a_full_work_disk_is_said_and_the_job_goes_on_by_itself_when_there_is_room():
         machine.run(f"rm {FOLDER}/filler {FOLDER}/more")
         lab.wait_for(lambda jobs: state(jobs, FIRST_ID) == "done", 180)
         assert_same_timeline(lab)
+        lab.pull(disk)
+
+
+@claim
+def a_clock_that_jumps_a_year_either_way_means_nothing_to_a_job_at_work():
+    with vm.restore() as machine:
+        lab = Lab(machine, recording.make_plaso)
+        lab.install()
+        machine.run("for log in log0 log1; do echo 20 >/opt/standin/$log/delay; done")
+        lab.start()
+        disk = lab.plug(0, FIRST, "/dev/sdf", make=recording.make_disk)
+        for number, jump in enumerate(("+1 year", "-2 years"), 1):
+            machine.run(MOMENTS["reading"], 120)
+            machine.run(f"date --set='{jump}'")
+            machine.run(f"test ! -e {JOB}/slices/0{number}-part")
+            machine.run(f"until test -e {JOB}/slices/0{number}-part; do :; done", 120)
+        jobs = lab.wait_for(lambda jobs: state(jobs, FIRST_ID) == "done", 180)
+        assert jobs[FIRST_ID]["job"]["starts"] == 1, jobs
+        assert_same_timeline(lab, broken_off=False)
+        assert machine.run("systemctl show dfagent -P NRestarts").strip() == "0"
         lab.pull(disk)
