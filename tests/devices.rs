@@ -15,6 +15,8 @@
 mod lab;
 #[path = "devices/many.rs"]
 mod many;
+#[path = "devices/meant.rs"]
+mod meant;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -99,6 +101,11 @@ fn trials(needs: &[Need]) -> Vec<Trial> {
         ),
         trial("a_loop_is_ours_only_as_configured", needs, decided),
         trial("a_mounted_loop_is_in_use", needs, mounted),
+        trial(
+            "a_volume_that_was_replaced_before_it_was_opened_is_not_read",
+            &meant::needs(needs),
+            meant::replaced,
+        ),
         trial(
             "a_list_is_in_order_and_without_unused_loops",
             needs,
