@@ -5,12 +5,12 @@ use nix::sys::signal::Signal;
 
 use dfagent::status::Action;
 
-use crate::daemon::{Agent, find};
+use crate::daemon::find;
 use crate::disks::LazyDisk;
 use crate::lab::trial;
 use crate::needs;
 use crate::scene::{Scene, assert_timeline_of};
-use crate::volumes::{LONG, half_done};
+use crate::volumes::{LONG, half_done, wait_second_slice};
 
 pub fn trials(two: &LazyDisk) -> Vec<Trial> {
     let needs = needs();
@@ -32,13 +32,6 @@ pub fn trials(two: &LazyDisk) -> Vec<Trial> {
             move || cancelled_and_killed(&wishes),
         ),
     ]
-}
-
-fn wait_second_slice(agent: &Agent, id: &str) {
-    agent.wait("the second slice is at work", |status| {
-        let progress = find(status, id)?.progress.as_ref()?;
-        (progress.slices_done == 1 && !progress.at_work.is_empty()).then_some(())
-    });
 }
 
 fn poisoned_late(disk: &LazyDisk) -> Result<(), Failed> {

@@ -106,11 +106,15 @@ pub fn half_done(disk: &LazyDisk) -> (Scene, Agent, String) {
     scene.set_delay(1, LONG);
     let agent = scene.start();
     let id = agent.wait_job();
-    agent.wait("the first slice is done", |status| {
-        let progress = find(status, &id)?.progress.as_ref()?;
+    wait_second_slice(&agent, &id);
+    (scene, agent, id)
+}
+
+pub fn wait_second_slice(agent: &Agent, id: &str) {
+    agent.wait("the second slice is at work", |status| {
+        let progress = find(status, id)?.progress.as_ref()?;
         (progress.slices_done == 1 && !progress.at_work.is_empty()).then_some(())
     });
-    (scene, agent, id)
 }
 
 fn stopped(disk: &LazyDisk) -> Result<(), Failed> {
